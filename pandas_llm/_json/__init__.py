@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pandas_llm._json.parsing import find_json
-from pandas_llm._json.records import find_records, named
+from pandas_llm._json.records import behind_name, find_records, named
 from pandas_llm._json.validation import Reader
 
-__all__ = ["Reader", "find_json", "find_records", "named"]
+__all__ = ["Reader", "behind_name", "find_json", "find_records", "named"]

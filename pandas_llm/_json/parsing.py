@@ -26,6 +26,7 @@ _OPENS = re.compile(
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]"]', re.DOTALL)
 _ASIDE = re.compile(r'\[[^\[\]{}"]*\]')
 _HEADLESS = re.compile(r'"[^"\\\n]{1,200}"\s*:\s*["{\[\d-].*[}\]]\s*\Z', re.DOTALL)
+_QUOTE = re.compile(r'(?<!\\)"')
 _PAIR = re.compile(r'"\s*:')
 _COLON = re.compile(r"\s*:")
 _BRACES = re.compile(r"\{+|\}+")
@@ -141,8 +142,11 @@ def _unwrapped(text: str) -> str:
         text = text.replace("{{", "{").replace("}}", "}")  # as templates write them
     if _HEADLESS.match(text):
         return "{" + text
+    # where all quotes are escaped, the outer ones are lost
+    lost = '"' in text and _QUOTE.search(text) is None
+    whole = f'"{text}"' if lost else text
     try:
-        inner = _DECODER.decode(text) if text[:1] == '"' else None
+        inner = _DECODER.decode(whole) if whole[:1] == '"' else None
     except (ValueError, RecursionError):
         return text
     return inner if isinstance(inner, str) and _OPENS.match(inner.strip()) else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ _LISTS = re.compile(
 )
 """Names of a list that do not describe what is in it."""
 _PARTS = re.compile(r"[\s_-]+|(?<=[a-z])(?=[A-Z])")
+_HEAD = re.compile("[:\uff1a]")
 _STEM = 3
 """Letters of a name that its plural begins with; it may change the last of more."""
 
@@ -125,7 +127,7 @@ def _is_record(item: Any, keys: Keys) -> bool:
 
 
 def folded(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Rename keys that differ from one name, and only they, in case, blanks, _ or -."""
+    r"""Rename keys that differ from one name in case, blanks or _-\, and no others."""
     names = set(names)
     if names <= item.keys():
         return dict(item)
@@ -151,5 +153,21 @@ def named(item: Any, keys: Keys) -> Any:
     return {**dict.fromkeys(missing), **item}
 
 
+def behind_name(text: str, keys: Keys) -> str:
+    """Return a value that stands behind its key and a colon, or else the text.
+
+    Examples
+    --------
+    >>> from pandas_llm._keys import parse_keys
+    >>> behind_name("**Year:** 1797", parse_keys({"year": int}))
+    '** 1797'
+    """
+    if any(":" in str(label) for label in keys.columns[0].labels):
+        return text
+    head, *rest = _HEAD.split(text, maxsplit=1)
+    is_own = folded({head.strip("\"'`* "): None}, keys.names).keys() == keys.names
+    return "".join(rest) if is_own else text
+
+
 def _fold(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold() or name
+    return re.sub(r"[\s_\\-]+", "", normalize("NFC", name)).casefold() or name

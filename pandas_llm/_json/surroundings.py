@@ -41,7 +41,10 @@ _NEGATED = re.compile(
     r"[\s:`*]*\Z|[~≈±≤≥\u2212]\Z",
     re.IGNORECASE,
 )
-_OR = "(?:or|oder|ou|или|或|maybe|perhaps|possibly)\\b"
+_OR = (
+    r"(?:(?:or|oder|ou|или|或|maybe|perhaps|possibly)\b"
+    r"|(?:could|might|may) (?:also )?be\b)"
+)
 _UNSAID = (
     r"not (?:stated|given|mentioned|known|specified|found|provided|available|said"
     r"|sure|certain|clear|verified|confirmed)\b"
@@ -67,7 +70,7 @@ _BACK = (
 )
 _TAKEN_BACK = re.compile(
     rf"[\s`~*_}}\].,;:!—\u2013(-]*{_BACK}"
-    rf"|[}}\]`]*(?:\?|[ \t]{{0,9}}\(?(?:{_UNSAID}|{_OR}|{_REST})"
+    rf"|[}}\]`]*(?:\?|[ \t,;/—\u2013-]{{0,9}}\(?(?:but )?(?:{_UNSAID}|{_OR}|{_REST})"
     r"|[ \t]{0,9}(?:true|false|null)\b(?!\s*\w))",
     re.IGNORECASE,
 )
@@ -76,7 +79,7 @@ _BEHIND = re.compile(r"[ \t}\]]*(//[^\n]*|/\*.{0,200}?\*/)", re.DOTALL)
 _COMMENTS = re.compile(r"(?://|\#)([^\n]*)|/\*(.*?)\*/", re.DOTALL)
 _UNDONE = re.compile(
     rf"\W*(?:{_BACK}|{_UNSAID}|{_OR}|(?:example|dummy)\b)|\W*?{_REST}"
-    r"|\W*(?:could|might|may) (?:also )?be\b|[^?]*\?\s*\Z",
+    r"|[^?]*\?\s*\Z",
     re.IGNORECASE,
 )
 _SCALED = re.compile(

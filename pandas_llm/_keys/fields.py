@@ -8,6 +8,7 @@ import enum
 import math
 import re
 import types
+import unicodedata
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -227,12 +228,17 @@ def _finder(labels: Sequence[Any]) -> Callable[[Any], Any]:
 
 
 _FULL_WIDTH = {at: at - 0xFEE0 for at in range(0xFF01, 0xFF5F)}
-_AROUND = " \t\r\n\"'`*.!。\u2018\u2019\u201a\u201c\u201d\u201e«»\u300c\u300d"
-"""Quotes, and what ends a sentence: no part of a label, where nothing else differs."""
+_AROUND = (
+    " \t\r\n\"'`*.!。\u2018\u2019\u201a\u201c\u201d\u201e«»\u300c\u300d"
+    "\u200b\u200e\u200f\u2060\ufeff"
+)
+"""Quotes, what ends a sentence, and what cannot be seen: no part of a label, where
+nothing else differs."""
 
 
 def _fold(label: str) -> str:
-    return " ".join(re.split(r"[\s_]+", label.strip())).casefold()
+    words = re.split(r"[\s_]+", unicodedata.normalize("NFC", label).strip())
+    return " ".join(words).casefold()
 
 
 def _bare(label: str) -> str:
@@ -242,6 +248,11 @@ def _bare(label: str) -> str:
 
 
 # -- stricter scalars: what pydantic lets pass and a column must not ------------
+
+
+def _truth(value: Any) -> Any:
+    """Read true, false, yes or no with marks around it, as a label is."""
+    return _bare(value) if isinstance(value, str) else value
 
 
 _GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2}(_\d{3})+(\.\d*)?\s*")
@@ -315,7 +326,7 @@ def naive_utc(value: dt.datetime) -> dt.datetime:
 _CHECKS: Mapping[type, tuple[Any, ...]] = types.MappingProxyType(
     {
         str: (),
-        bool: (),
+        bool: (BeforeValidator(_truth),),
         int: (BeforeValidator(_whole), AfterValidator(int64)),
         float: (AllowInfNan(False), BeforeValidator(_fraction)),  # noqa: FBT003
         Decimal: (BeforeValidator(_number),),

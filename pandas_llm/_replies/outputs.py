@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from pydantic import ValidationError
 
-from pandas_llm._json import Reader, find_json, find_records, named
+from pandas_llm._json import Reader, behind_name, find_json, find_records, named
 from pandas_llm._keys import Column, Keys, constrained, portable
 from pandas_llm._replies.blanks import is_blank, trimmed
 from pandas_llm._replies.endings import ending
@@ -213,10 +213,11 @@ class Records(Output):
         except ValueError as error:
             # a label or a date may stand without any JSON
             may_be_value = keys.is_bare and keys.columns[0].kind != "str"
-            if may_be_value and not cut and text.strip()[:1] not in ("", "{"):
+            if may_be_value and not cut and text[:1] != "{":
+                said = behind_name(text, keys)
                 # the search for a label knows the marks around one; "A*" may be one
-                closed = keys.columns[0].kind == "category"
-                return [text.strip() if closed else text.strip().strip("\"'`*.")]
+                closed = keys.columns[0].kind in ("category", "bool")
+                return [said if closed else said.rstrip("\"'`*.").lstrip("\"'`* ")]
             shown = f": {clipped(text, _SHOWN)!r}" if text else ""
             raise cut or OutputError(f"{error}{shown}", reply) from None
         return find_records(values, keys, single=self._single)

@@ -130,6 +130,7 @@ CASES: list[tuple[str, Any, str, Any]] = [
     ("extract", {"answer": int}, '{"pages": [1], "said": "1797"}', AGAIN),
     ("extract", GROWTH, '{"growth": 5}', [5.0, None]),
     ("extract", LANGUAGES, '{"C": "low"}', ["low", None]),
+    ("extract", {"a_b é": str}, r'{"a\\_b e\u0301": "x"}', ["x"]),
     ("extract", {"a": str | None, "A": str | None}, '{"A": "x"}', [None, "x"]),
     (
         "extract",
@@ -377,6 +378,46 @@ BROKEN = [
     ('{{"v": "Ann"}}', str, "Ann"),
     ('```json\n{{"v": "Ann"}}\n```', str, "Ann"),
     ("{'v': 'use {{x}}',}", str, "use {{x}}"),
+    *(
+        ('{"v": "Ann"}' + more, str, AGAIN)
+        for more in (", or Bob", "; maybe Bob", " - but not sure", "/or Bob", ", etc.")
+    ),
+    ('{"v": "Ann"} // may be Bob', str, AGAIN),
+    *(
+        ('{"v": "Ann"}' + more, str, "Ann")
+        for more in (", as it says.", " - the first.", "\n- not stated: age")
+    ),
+    *(
+        (reply, float, value)
+        for reply, value in (
+            *((".5", 0.5), ("**-.5**.", -0.5), ("V: .5", 0.5), ("`12`.", 12)),
+            *(("**V:** 12", 12), ("v\uff1a12", 12), ("v: 12 or 13", AGAIN)),
+            *(("Not v: 12", AGAIN), ("w: 12", AGAIN), ("v 12", AGAIN)),
+            *(("v: 12\nw: 13", AGAIN), ("v:", AGAIN), ("v: v: 12", AGAIN)),
+        )
+    ),
+    (".5", int, AGAIN),
+    *(
+        (reply, bool, value)
+        for reply, value in (
+            *(("No!", False), ("V: yes", True), ('{"v": "Yes."}', True)),
+            *(('{"v": "「no」"}', False), ('{"v": "no?"}', AGAIN)),
+            *(('{"v": "."}', AGAIN), ("v: yes or no", AGAIN)),
+        )
+    ),
+    ('{"v": "Yes."}', bool | str, "Yes."),
+    *(
+        (reply, ["glad", "tre\u0300s sad", "\u200fשמח"], value)
+        for reply, value in (
+            *(("V: glad", "glad"), ('**V**: "Glad".', "glad"), ("V: x", AGAIN)),
+            *(("V: not glad", AGAIN), ("V: glad\nWhy: x", AGAIN)),
+            *(("très sad", "tre\u0300s sad"), ('{"v": "שמח"}', "\u200fשמח")),
+        )
+    ),
+    ("v: a", ["v: a", "a"], "v: a"),
+    ('{\\"v\\": \\"a \\\\\\"b\\\\\\"\\"}', str, 'a "b"'),
+    ('{\n  \\"v\\": \\"a\\"\n}', str, "a"),
+    ('It says \\"a\\"', str, AGAIN),
 ]
 
 
