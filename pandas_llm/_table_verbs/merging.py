@@ -70,8 +70,8 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
 
     About 2.6 questions a left row with the usual `block`, about 1.0 with
     ``validate="1:1"``. Rows whose compared cells are equal belong together without a
-    question, and two rows that both have an equal partner are not asked about; nor
-    is a row with NA in a used cell.
+    question, and two rows that both have an equal partner are not asked about but
+    with ``validate="m:m"``; nor is a row with NA in a used cell.
 
     Parameters
     ----------
@@ -94,7 +94,8 @@ def merge(  # noqa: PLR0913 - pandas' own parameters, all by name
         "right_only" or "both".
     validate : {"1:1", "1:m", "m:1", "m:m"}, optional
         How many partners rows have: one that has its own drops out of the questions.
-        With "m:m" any number, as without it. pandas' long words are taken too.
+        With "m:m" any number: rows with an equal partner are asked about too.
+        pandas' long words are taken.
     block, neighbors, max_pairs
         Which pairs may be asked, as for `ngroup`; a tuple names a column of each side.
         The nearest of both sides are candidates.
@@ -146,7 +147,9 @@ def _program(arguments: Mapping[str, Any]) -> Program:
         once = once[0] or how == "left_anti", once[1] or how == "right_anti"
 
     def steps(_: Any) -> Steps[pd.DataFrame]:
-        pairs = _free(candidates(judge.left, judge.right, arguments), equal, once)
+        pairs = candidates(judge.left, judge.right, arguments)
+        pairs = _open(pairs, equal) if validate is None else pairs
+        pairs = _free(pairs, equal, once)
         yield from judge.prepare(pairs)
         more = yield from in_rounds(partners(pairs, once), judge.ask)
         return _joined(*frames, equal + more, how, names)
@@ -250,15 +253,24 @@ def _suffixed(columns: pd.Index, both: set[Any], suffix: str) -> pd.Index:
     return pd.MultiIndex.from_tuples(parts, names=columns.names)
 
 
+def _open(pairs: list[Pair], matches: list[Pair]) -> list[Pair]:
+    """Return the pairs of which a row has no partner yet."""
+    ones, others = {one for one, _ in matches}, {other for _, other in matches}
+    return [p for p in pairs if p[0] not in ones or p[1] not in others]
+
+
 def _free(
     pairs: list[Pair], matches: list[Pair], once: tuple[bool, bool]
 ) -> list[Pair]:
-    """Return the pairs whose rows may both have another partner."""
+    """Return the other pairs, whose rows may both have one more partner."""
     ones, others = {one for one, _ in matches}, {other for _, other in matches}
-    if not any(once):  # equal rows have their partners, and look for no others
-        return [p for p in pairs if p[0] not in ones or p[1] not in others]
     taken, taken_too = ones if once[0] else set(), others if once[1] else set()
-    return [p for p in pairs if p[0] not in taken and p[1] not in taken_too]
+    found = set(matches)
+    return [
+        pair
+        for pair in pairs
+        if pair not in found and pair[0] not in taken and pair[1] not in taken_too
+    ]
 
 
 def partners(

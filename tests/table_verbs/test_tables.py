@@ -246,6 +246,23 @@ def test_many_to_many_checks_nothing_as_in_pandas(asked, words):
     assert len(asked.bodies) == len(LEFT) * len(RIGHT)
 
 
+@pytest.mark.parametrize(
+    ("words", "found", "questions"),
+    [(None, [10, 11], 0), ("m:m", [10, 10, 11, 11], 2), ("1:1", [10, 11], 0)],
+)
+@pytest.mark.parametrize("block", ["nearest", None])
+def test_many_to_many_asks_about_rows_with_an_equal_partner_too(
+    asked, words, found, questions, block
+):
+    left = PEOPLE.query("key in (10, 11)")
+    given = {"template": TWO, "on": "name", "validate": words, "block": block}
+    given = {"right": left, **given, **options(asked)}
+    assert left.llm.estimate(verb="merge", **given).requests == questions
+    out = left.llm.merge(**given)
+    assert (out["key_x"].tolist(), len(asked.bodies)) == (found, questions)
+    assert not out.duplicated().any()
+
+
 def test_attrs_of_the_left_and_the_usage_of_all_rounds_are_kept(asked):
     left = LEFT.copy()
     left.attrs["source"] = "shop"
