@@ -201,7 +201,7 @@ class LLMAccessor(_ForeignVerbs):
         Parameters
         ----------
         path : str or path, optional
-            A file to write it to, as one HTML page.
+            A file to write it to, as one HTML page: .html or .htm.
         view : str or path, optional
             A file for the failed and the slowest rows beside their prompts and
             answers; the numbers of these rows in the report lead there.
@@ -251,7 +251,7 @@ class LLMAccessor(_ForeignVerbs):
         plan : Plan, optional
             What was asked, where another process did.
         path : str or path, optional
-            A file to write it to, as one HTML page.
+            A file to write it to, as one HTML page: .html or .htm.
 
         Returns
         -------

@@ -199,7 +199,7 @@ def _check(words: argparse.Namespace, plan: Any, table: pd.DataFrame) -> None:
         raise ValueError("OUTPUT is INPUT: choose another name for the result")
     files.check_target(table, words.output)
     if words.report is not None:
-        files.check_folder(Path(words.report))
+        files.check_page(words.report)
     new = plan(table.head(0))
     names = [new.name] if new.ndim == 1 else new.columns
     taken = [name for name in names if name in table.columns]

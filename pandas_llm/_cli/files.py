@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 
+from pandas_llm._display import page_path
 from pandas_llm._rows import as_objects
 from pandas_llm._verbs import replacing
 from pandas_llm.errors import ConfigurationError
@@ -113,14 +114,19 @@ def check_target(table: pd.DataFrame, path: str) -> None:
     kind, target = ending(path), Path(path).expanduser()
     if target.exists() and not target.is_file():
         raise ValueError(f"{path} is not a file that can be replaced")
-    check_folder(target)
+    _check_folder(target)
     if kind == ".parquet":
         _arrow(table)
 
 
-def check_folder(target: Path) -> None:
+def check_page(path: str) -> None:
+    """Raise for a page that could not be written, before anything is paid for."""
+    _check_folder(page_path(path))
+
+
+def _check_folder(target: Path) -> None:
     """Raise for a file whose folder takes none."""
-    folder = target.expanduser().parent
+    folder = target.parent
     if not os.access(folder, os.W_OK | os.X_OK):
         there = "cannot be written to" if folder.is_dir() else "is not there"
         raise ValueError(f"the folder {folder} {there}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pandas_llm._cli import files
@@ -55,5 +54,5 @@ def report(words: argparse.Namespace) -> None:
     if words.output == files.STANDARD:
         print(page)  # noqa: T201 - what the command is for
         return
-    files.check_folder(Path(words.output))
-    page.save(Path(words.output).expanduser())
+    files.check_page(words.output)
+    page.save(words.output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pandas_llm._display.bar import Bar, in_notebook
-from pandas_llm._display.pages import page
+from pandas_llm._display.pages import page, page_path
 from pandas_llm._display.progress import Progress, Status
 from pandas_llm._display.tables import SmallTable, as_html, as_text, dollars
 from pandas_llm._display.tracebacks import trims_traceback
@@ -21,5 +21,6 @@ __all__ = [
     "dollars",
     "in_notebook",
     "page",
+    "page_path",
     "trims_traceback",
 ]

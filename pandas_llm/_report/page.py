@@ -5,10 +5,9 @@ from __future__ import annotations
 import html
 import math
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pandas_llm._display import Usage, as_html, as_text, page
+from pandas_llm._display import Usage, as_html, as_text, page, page_path
 from pandas_llm._report import plots
 from pandas_llm._report.timeline import FASTEST, FINE
 
@@ -42,10 +41,10 @@ class Report:
         self._links = {str(at): url for at, url in (links or {}).items()}
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the page to a file."""
+        """Write the page to a file, which ends in .html or .htm."""
         title = "<h1 style='font-size:1.5em'>Report</h1>"
         text = page("pandas_llm: report of a run", title + self._repr_html_())
-        Path(path).write_text(text, encoding="utf-8")
+        page_path(path).write_text(text, encoding="utf-8")
 
     def _repr_html_(self) -> str:
         several = len(self._runs) > 1

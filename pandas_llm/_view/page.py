@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from pandas_llm._display import page
+from pandas_llm._display import page, page_path
 from pandas_llm._report import Report
 from pandas_llm._run import runs, usage
 from pandas_llm._view.answers import MOST, as_frame, chosen, columns_of, describe
@@ -75,8 +75,8 @@ class View:
         self._anchors = anchors or {}
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the page to a file."""
-        Path(path).write_text(self._page(), encoding="utf-8")
+        """Write the page to a file, which ends in .html or .htm."""
+        page_path(path).write_text(self._page(), encoding="utf-8")
 
     def _page(self) -> str:
         notes = "".join(f'<p class="note">{plain(note)}</p>' for note in self._notes)
@@ -149,6 +149,7 @@ def report_of(
 ) -> Report:
     """Return the report of a run, with links to a view; see ``df.llm.report``."""
     links: dict[int, str] = {}
+    path, view = (one if one is None else page_path(one) for one in (path, view))
     if view is not None:
         shown, positions = _view_for_report(result)
         shown.save(view)

@@ -136,6 +136,7 @@ WRONG = [
     ("a.gz", "the ending must be .csv"),
     ("a.csv -o a.csv", "OUTPUT is INPUT"),
     ("a.csv --report none/p.html", "the folder none is not there"),
+    ("a.csv --report run.pdf", "must end in .html or .htm, not .pdf"),
 ]
 
 

@@ -223,6 +223,27 @@ def test_the_page_is_saved_whole(run, tmp_path):
     assert "http://" not in page.replace("http-equiv", "")
 
 
+def test_a_page_is_written_under_no_ending_but_its_own(run, tmp_path, monkeypatch):
+    out = run("complete")
+    tmp_path = tmp_path / "pages"
+    tmp_path.mkdir()
+    for write in (
+        lambda path: out.llm.view(path=path),
+        lambda path: out.llm.view().save(path),
+        lambda path: out.llm.report().save(path),
+        lambda path: out.llm.report(path, view=tmp_path / "rows.html"),
+        lambda path: out.llm.report(tmp_path / "run.html", view=path),
+    ):
+        for name in ("run.pdf", "run.html.gz", "RUN.MD"):
+            with pytest.raises(ValueError, match=r"must end in \.html or \.htm, not"):
+                write(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    page = out.llm.report("~/run.HTM", view="~/rows")._repr_html_()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["rows", "run.HTM"]
+    assert 'href="rows#row-' in page
+
+
 def test_rows_of_the_report_lead_to_their_prompts(run, tmp_path):
     (tmp_path / "rows of it").mkdir()
     file = tmp_path / "rows of it" / "view.html"
