@@ -21,7 +21,7 @@ from pandas_llm._evaluation.columns import (
     floats,
     label_columns,
 )
-from pandas_llm._rows import source_of
+from pandas_llm._rows import source_of, with_lists
 from pandas_llm._run import usage
 from pandas_llm.errors import InvalidValueError, NoUsageError
 
@@ -217,11 +217,13 @@ def _equal(old: pd.Series, new: pd.Series) -> Flags:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return np.array_equal(one, other)
     if one is pd.NA or other is pd.NA:
         return False
-    return bool(bare(one) == bare(other))
+    if all(
+        isinstance(cell, np.ndarray) and cell.dtype != object for cell in (one, other)
+    ):
+        return np.array_equal(one, other)
+    return bool(bare(with_lists(one)) == bare(with_lists(other)))
 
 
 def _agreement(same: Flags, old: pd.Series, new: pd.Series) -> dict[str, Any]:

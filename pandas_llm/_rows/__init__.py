@@ -19,6 +19,7 @@ from pandas_llm._rows.rows import (
     row_at,
     source_of,
     with_integers,
+    with_lists,
     without_na,
 )
 from pandas_llm._rows.template import Beginnings, Template
@@ -43,5 +44,6 @@ __all__ = [
     "row_at",
     "source_of",
     "with_integers",
+    "with_lists",
     "without_na",
 ]

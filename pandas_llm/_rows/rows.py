@@ -248,20 +248,24 @@ def without_na(row: Sequence[Any]) -> tuple[Any, ...]:
 
 def text_of(cell: Any) -> str:
     """Return a cell as a text: an array as the list that a file may have made it of."""
-    return str(_plain(cell))
+    return str(with_lists(cell))
 
 
-def _plain(cell: Any) -> Any:
-    """Return a cell with lists for arrays, whose texts are short of what they hold."""
+def with_lists(cell: Any) -> Any:
+    """Return a cell with lists for its arrays, at any depth.
+
+    The text of an array is short of what it holds, and files make arrays of lists.
+    """
     if type(cell) in _PLAIN:
         return cell
     if isinstance(cell, np.ndarray):
-        return _plain(cell.tolist())
+        listed = cell.tolist()
+        return with_lists(listed) if cell.dtype == object else listed
     if isinstance(cell, (np.number, np.bool_, np.str_)):
         return cell.item()
     if type(cell) is dict:
-        return {_plain(name): _plain(value) for name, value in cell.items()}
-    return type(cell)(map(_plain, cell)) if type(cell) in (list, tuple) else cell
+        return {with_lists(k): with_lists(value) for k, value in cell.items()}
+    return type(cell)(map(with_lists, cell)) if type(cell) in (list, tuple) else cell
 
 
 def is_na(value: Any) -> bool:

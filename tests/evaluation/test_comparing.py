@@ -88,12 +88,25 @@ class Mood(enum.Enum):
     GOOD = "good"
 
 
+def from_file(cells):
+    """Return a list as Parquet brings it back."""
+    return np.array([*cells, None], dtype=object)[:-1]
+
+
 def test_cells_of_any_kind_are_compared():
     cells = {
         "numbers": ([1.0, 0.1 + 0.2, 3], [1, 0.3, 4]),
         "nullable": (pd.array([1, None, 3], "Int64"), pd.array([1, None, 4], "Int64")),
         "category": (pd.Categorical(["x", "y", "y"]), pd.Categorical(["x", "y", "x"])),
         "lists": ([[1], ["a", "b"], []], [[1], ["a", "b"], [0]]),
+        "records": (
+            [[{"of": ["a", "b"]}], [], [{"of": [["a"], ["b", "c"]]}]],
+            [
+                from_file([{"of": from_file(["a", "b"])}]),
+                from_file([]),
+                [{"of": [["a"]]}],
+            ],
+        ),
         "vectors": ([np.ones(2), None, np.ones(2)], [np.ones(2), None, np.zeros(2)]),
         "members": ([Mood.GOOD, "x", Mood.GOOD], ["good", "x", "bad"]),
         "dates": (
