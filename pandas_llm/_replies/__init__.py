@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pandas_llm._replies.asking import asked_again, one_reply, word_requests
 from pandas_llm._replies.choices import Choices
-from pandas_llm._replies.decided import Decided, Label, LabelOdds
+from pandas_llm._replies.decided import Decided, Label, LabelOdds, likeliest
 from pandas_llm._replies.endings import Ending, ending
 from pandas_llm._replies.outputs import Completion, Output, Record, Records, Vector
 from pandas_llm._replies.words import Words, clashing
@@ -27,6 +27,7 @@ __all__ = [
     "asked_again",
     "clashing",
     "ending",
+    "likeliest",
     "one_reply",
     "word_requests",
 ]

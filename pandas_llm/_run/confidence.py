@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from pandas_llm._algorithms import Offsets, fit, prior
-from pandas_llm._replies import LabelOdds
+from pandas_llm._replies import LabelOdds, likeliest
 from pandas_llm._rows import gold_codes
 from pandas_llm._run.arrays import explode
 from pandas_llm.errors import LLMWarning, UnsureError, warn
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FEW = 30
 """Labelled rows below which a fit says little."""
+_ALIKE = 1e-9
+"""Probabilities that differ by less are equal, as all are once a row's own is off."""
 _PRIOR = (
     "the column's mean is subtracted, which assumes that no label is very rare; it "
     "corrects which label is chosen, not how surely"
@@ -83,12 +85,16 @@ def _at(record: NDArray[np.intp], table: Floats) -> Floats:
 
 
 def _rewrite(outcomes: Outcomes, task: Task, table: Floats) -> None:
-    """Choose the labels that are likeliest now."""
-    values = task.output.columns[0].labels
+    """Choose the labels that are likeliest now; what was told if none is more so."""
+    values, odds = task.output.columns[0].labels, _odds(outcomes)
     for at, row in enumerate(table):
-        if not np.isnan(row[0]):
-            outcomes.columns[0][at] = values[int(row.argmax())]
-            _odds(outcomes)[at] = LabelOdds("", tuple(row.tolist()))
+        if (told := odds[at]) is None:
+            continue
+        best = likeliest(told.weights)
+        if row[best] < row.max() - _ALIKE:
+            best = int(row.argmax())
+        outcomes.columns[0][at] = values[best]
+        odds[at] = LabelOdds("", tuple(row.tolist()))
 
 
 def _of_keys(outcomes: Outcomes, task: Task, odds_source: str) -> dict[str, Any]:

@@ -297,6 +297,19 @@ def test_the_prior_takes_the_mean_off_and_its_offsets_do_the_same_again(on, tmp_
     pd.testing.assert_frame_equal(part, out.iloc[:7], rtol=1e-9)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_label_stays_where_the_mean_is_all_that_is_known(on, rows):
+    options, _ = on()
+    texts = pd.DataFrame({"text": TEXTS["text"].repeat(rows)})
+    for text in texts["text"].unique()[:6]:
+        alike = texts[texts["text"] == text]
+        told = alike.llm.classify(ASK, LABELS, confidence=True, **options)["label"]
+        given = {"calibrate": "prior", "confidence": True, **options}
+        out = quietly(alike.llm.classify, ASK, LABELS, **given)
+        assert out["label"].tolist() == told.tolist()
+        assert out["confidence"].to_numpy(float) == pytest.approx(0.5)
+
+
 def test_gold_labels_fit_offsets_and_tell_the_error(on):
     options, _ = on()
     plain = TEXTS.llm.classify(ASK, LABELS, **options).astype(str)
