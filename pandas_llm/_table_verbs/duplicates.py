@@ -71,7 +71,8 @@ def ngroup(  # noqa: PLR0913 - the verb's own parameters, all by name
     neighbors : int, default 5
         How many nearest rows of each are candidates.
     max_pairs : int, optional
-        Needed for ``block=None`` above 100,000 pairs.
+        Needed for ``block=None`` above 100,000 pairs, and for pairs with equal cells
+        above 10 million.
     cascade, recall, precision, delta, thresholds
         A cheap model first, as for `matches`: it answers all candidate pairs, and the
         target holds for these. Other pairs of a group go to the model of the call.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from functools import partial
-from itertools import chain, combinations, product
+from itertools import combinations, product
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pandas_llm._algorithms import near_pairs, near_vectors
+from pandas_llm._table_verbs.vectors import has_vectors, stacked
 from pandas_llm._verbs import Program, WithFacts, cheap_first, decide_rows
 from pandas_llm.errors import InvalidTypeError, InvalidValueError, TemplateError
 
@@ -35,8 +37,8 @@ T = TypeVar("T")
 
 NEAREST = "nearest"
 """The usual `block`: the nearest rows by character n-grams."""
-MOST_PAIRS = 100_000
-"""More pairs than this need `max_pairs`."""
+MOST_PAIRS, MOST_EQUAL = 100_000, 10_000_000
+"""More pairs than this need `max_pairs`: of all rows, and of those that are equal."""
 _QUESTION = "Do these two records describe one and the same thing?"
 
 
@@ -243,7 +245,10 @@ def candidates(left: Side, right: Side, arguments: Mapping[str, Any]) -> list[Pa
         here, there = set(rows.tolist()), set(others.tolist())
         return [p for p in dict.fromkeys(pairs) if p[0] in here and p[1] in there]
     if block is None:
-        return _all(rows, others, arguments["max_pairs"], within=within)
+        count = math.comb(len(rows), 2) if within else len(rows) * len(others)
+        _check_number(count, 0, arguments)
+        one, other = rows.tolist(), others.tolist()
+        return list(combinations(one, 2) if within else product(one, other))
     if isinstance(block, str) and block == NEAREST and not left.source.find(block):
         texts = None if within else right.texts(others)
         return _placed(near_pairs(left.texts(rows), texts, k=neighbors), rows, others)
@@ -254,6 +259,12 @@ def candidates(left: Side, right: Side, arguments: Mapping[str, Any]) -> list[Pa
     if len(left.compared) == 1 and has_vectors(left.source.column(left.compared[0])):
         near = _vectors(left, rows), _vectors(right, others)
         return _near(*near, neighbors, within=within)
+    ones, twos = (
+        Counter(map(row_keys(side.source, side.compared).__getitem__, there.tolist()))
+        for side, there in ((left, rows), (right, others))
+    )
+    count = sum((ones[key] - within) * twos[key] for key in ones if key is not None)
+    _check_number(count // (1 + within), MOST_EQUAL, arguments)
     pairs = equal_rows(left, rows, right, others)
     return [pair for pair in pairs if pair[0] < pair[1]] if within else pairs
 
@@ -276,17 +287,14 @@ def _placed(near: Pairs, rows: Ints, others: Ints) -> list[Pair]:
     return list(zip(left.tolist(), right.tolist(), strict=True))
 
 
-def _all(
-    rows: Ints, others: Ints, max_pairs: int | None, *, within: bool
-) -> list[Pair]:
-    count = math.comb(len(rows), 2) if within else len(rows) * len(others)
-    if count > (MOST_PAIRS if max_pairs is None else max_pairs):
+def _check_number(count: int, usual: int, arguments: Mapping[str, Any]) -> None:
+    """Raise for more pairs than anybody means to ask."""
+    most = arguments["max_pairs"]
+    if count > max(usual, MOST_PAIRS if most is None else most):
         raise InvalidValueError(
-            f"block=None asks all {count:,} pairs: pass max_pairs={count} if that is "
-            f"meant, or block={NEAREST!r}"
+            f"block={arguments['block']!r} asks all {count:,} pairs: pass "
+            f"max_pairs={count} if that is meant, or block={NEAREST!r}"
         )
-    here = rows.tolist()
-    return list(combinations(here, 2) if within else product(here, others.tolist()))
 
 
 def _of_function(made: Iterable[Any], left: Side, right: Side) -> list[Pair]:
@@ -344,32 +352,3 @@ def _hashable(cell: Any) -> Any:
     if isinstance(cell, (set, frozenset)):
         return frozenset(cell)
     return cell if pd.api.types.is_hashable(cell) else id(cell)
-
-
-def stacked(vectors: pd.Series, name: Any) -> Floats:
-    """Return vectors as the rows of a matrix; raise for unlike lengths."""
-    lengths = {len(vector) for vector in vectors}
-    if len(lengths) > 1:
-        raise InvalidValueError(
-            f"the vectors of {name!r} have {' and '.join(map(str, sorted(lengths)))} "
-            "numbers: embed all rows with one model"
-        )
-    if not lengths:
-        return np.empty((0, 1))
-    return np.stack(vectors.tolist()).astype(np.float64)
-
-
-def has_vectors(column: pd.Series) -> bool:
-    """Return whether all cells are vectors, from `embed` or from a file (lists)."""
-    cells = column.dropna().tolist()
-    listed = [cell for cell in cells if isinstance(cell, (list, tuple))]
-    # a file may write 1 for 1.0, and lists of whole numbers alone are other things
-    flat = chain.from_iterable(listed)
-    floats = (isinstance(one, (float, np.floating)) for one in flat)
-    return bool(cells) and all(map(_is_vector, cells)) and (not listed or any(floats))
-
-
-def _is_vector(cell: Any) -> bool:
-    if isinstance(cell, (list, tuple)):
-        return bool(cell) and isinstance(cell[0], (int, float, np.number, type(None)))
-    return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "fiu"

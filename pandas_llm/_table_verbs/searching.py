@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 import pandas as pd
 
-from pandas_llm._table_verbs.pairs import has_vectors, stacked
+from pandas_llm._table_verbs.vectors import has_vectors, stacked
 from pandas_llm._verbs import Program, verb
 from pandas_llm.errors import InvalidTypeError, InvalidValueError
 from pandas_llm.redaction import brief

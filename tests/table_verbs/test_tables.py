@@ -113,6 +113,12 @@ def test_all_pairs_are_refused_above_a_bound(asked):
     rows = pd.DataFrame({"name": [f"n{i}" for i in range(600)]})
     with pytest.raises(InvalidValueError, match="179,700 pairs: pass max_pairs=179700"):
         rows.llm.ngroup("name", block=None, **options(asked))
+    rows = pd.DataFrame({"name": [f"n{i}" for i in range(4500)], "of": "x"})
+    for verb, count in (("ngroup", 10_122_750), ("merge", 20_250_000)):
+        given = {"subset": "name"} if verb == "ngroup" else {"on": "name"}
+        given |= {"right": rows} if verb == "merge" else {}
+        with pytest.raises(InvalidValueError, match=f"'of' .* pass max_pairs={count}"):
+            rows.llm.estimate(verb=verb, block="of", **given, **options(asked))
     few = PEOPLE.llm.ngroup("name", template=TWO, block=None, **options(asked))
     assert few.tolist() == [0, 1, 0, 2, 0]
 
