@@ -245,11 +245,12 @@ def _how_to_go_on(part: pd.DataFrame, output: str, chosen: dict[str, Any]) -> st
             f"\nThe replies are kept: the same command{paying} goes on from there; "
             "with --replay it writes what is done, and sends nothing."
         )
-    path = Path(output)
-    place = path.with_name(f"{path.stem}.partial{path.suffix}")
-    if output == files.STANDARD:
+    place = files.beside(output)
+    try:
+        files.write_table(part, str(place))
+    except (OSError, ValueError):  # or standard output
         place = Path(tempfile.mkdtemp()) / "partial.jsonl"
-    files.write_table(part, str(place))
+        files.write_table(part, str(place))
     return f"\nNothing is kept without a cache: the answers are in {place}"
 
 

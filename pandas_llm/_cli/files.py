@@ -138,6 +138,13 @@ def same_file(one: str, other: str) -> bool:
     return one != STANDARD != other and len({*paths}) == 1
 
 
+def beside(path: str) -> Path:
+    """Return the file beside another, with the same ending, for a part of it."""
+    place = Path(path).expanduser()
+    whole = "".join(place.suffixes[-1 - _is_packed(path) :])
+    return place.with_name(f"{place.name.removesuffix(whole)}.partial{whole}")
+
+
 def ending(path: str) -> str:
     """Return a path's ending in small letters without .gz; raise for another."""
     packed = _is_packed(path)

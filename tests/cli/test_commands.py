@@ -514,15 +514,16 @@ def test_ctrl_c_while_a_batch_is_created_says_what_may_exist(folder, simulator):
 
 
 @posix
-def test_ctrl_c_without_a_cache_writes_what_was_answered(many, simulator):
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz"])
+def test_ctrl_c_without_a_cache_writes_what_was_answered(ending, many, simulator):
     server = simulator(latency=0.1)
-    words = ("complete", "many.jsonl", "-o", "o.jsonl", "-t", "Repeat: ${text}")
+    words = ("complete", "many.jsonl", "-o", f"o.b{ending}", "-t", "Repeat: ${text}")
     said = interrupted(server, *words, "--no-cache", "--concurrency", 20)
-    assert "the answers are in o.partial.jsonl" in said
-    rows = lines((many / "o.partial.jsonl").read_text())
+    assert f"the answers are in o.b.partial{ending}" in said
+    rows = pd.read_json(many / f"o.b.partial{ending}", lines=True)
     assert len(rows) == 600
-    assert sum(row["completion"] is not None for row in rows) >= 40
-    assert not (many / "o.jsonl").exists()
+    assert rows["completion"].notna().sum() >= 40
+    assert not (many / f"o.b{ending}").exists()
 
 
 @pytest.mark.parametrize("more", [(), ("--no-cache",)], ids=["cache", "no cache"])
