@@ -10,6 +10,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
+from pandas_llm.redaction import parted_proxy
+
 
 def variable(*names: str) -> str | None:
     """Return the first of several variables that is set and not empty."""
@@ -54,7 +56,8 @@ def proxy(url: str) -> Named | None:
     """Return the proxy that the environment, or the system, names for a URL.
 
     That is HTTP_PROXY or HTTPS_PROXY, else ALL_PROXY; NO_PROXY lists exceptions: names,
-    ``.domains``, addresses, ``10.0.0.0/8``, each with a port or without, or ``*``.
+    ``.domains``, addresses, ``10.0.0.0/8``, each with a port or without, or ``*``. What
+    runs on this machine is an exception too, unless the proxy does.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -67,8 +70,22 @@ def proxy(url: str) -> Named | None:
     proxies = getproxies()
     for scheme in (parts.scheme, "all"):
         if text := proxies.get(scheme, "").strip():
-            return Named(f"{scheme.upper()}_PROXY", text)
+            away = _is_here(host) and not _is_here(_host(parted_proxy(text)[1]))
+            return None if away else Named(f"{scheme.upper()}_PROXY", text)
     return None
+
+
+def _host(url: str) -> str:
+    with suppress(ValueError):
+        return urlsplit(url).hostname or ""
+    return ""
+
+
+def _is_here(host: str) -> bool:
+    """Return whether a name or an address means the machine that asks."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _covers(entry: str, host: str, port: int | None) -> bool:

@@ -179,20 +179,23 @@ def _key(settings: Settings, preset: Preset) -> tuple[str | None, bool]:
     """Return the key, and whether it is a bearer token: as those of a function are."""
     if callable(settings.api_key):
         return _made(settings.api_key), True
-    if key := settings.api_key or _variable(preset.key):
-        return _sendable(key), False
+    if settings.api_key:
+        return _sendable(settings.api_key), False
+    if key := _variable(preset.key):
+        return _sendable(key, *_names(preset.key)), False
     token = _variable(preset.token)
-    return _sendable(token), token is not None
+    return _sendable(token, *_names(preset.token)), token is not None
 
 
 def _made(function: Callable[[], str]) -> str | None:
     return _sendable(function())
 
 
-def _sendable(key: str | None) -> str | None:
+def _sendable(key: str | None, *variables: str) -> str | None:
     """Return a key if a header can carry it; the error does not show it."""
     if key and not (key.isascii() and key.isprintable() and " " not in key):
-        msg = "api_key holds a blank, a line end or a letter that no header can carry"
+        what = " or ".join(variables) or "api_key"
+        msg = f"{what} holds a blank, a line end or a letter that no header can carry"
         raise ConfigurationError(msg)
     return key or None
 

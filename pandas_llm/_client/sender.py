@@ -59,6 +59,8 @@ _SLICE = 0.05
 _LIST = 1 << 22
 _VERSION = re.compile(r"/v\d|/openai/")
 """How an API's address goes on after the host's."""
+_OLLAMAS = re.compile(r"/api/(chat|generate)/?$")
+"""Ollama's own paths, in place of the address that speaks as OpenAI does."""
 _HOUR = b'"1h"'
 """What is in a body that the provider may keep for an hour."""
 
@@ -264,7 +266,8 @@ class Sender:
         if listed:
             words = f"The server lists {nearest(self._endpoint.model, listed)}."
         elif listed is None and not _VERSION.search(place):
-            words = f"Did you mean base_url='{shown(place)}/v1'?"
+            place = _OLLAMAS.sub("", shown(place))
+            words = f"Did you mean base_url='{place}/v1'?"
         else:
             return error
         return type(error)(f"{error} {words}", **facts(error))

@@ -99,7 +99,8 @@ _ADVICE: Mapping[str, str] = {
     ),
     "keys": "generate and extract have them",
     "labels": "classify has them",
-    **dict.fromkeys(("template", "name", "errors"), "pass it to a verb's call"),
+    "name": "it is for verbs that return a Series; keys= names columns",
+    **dict.fromkeys(("template", "errors"), "pass it to a verb's call"),
     "provider": "write it before the model: model='anthropic/claude-…'",
     **dict.fromkeys(("items", "like", "regex"), "df.filter picks labels, without llm"),
 } | dict.fromkeys(
@@ -147,6 +148,8 @@ def instead_of(
     --------
     >>> instead_of("max_workers", 8, ["concurrency", "model"])
     'write concurrency=8'
+    >>> instead_of("choices", ["a", "b"], ["concurrency", "model"])
+    'that is labels= here; classify has them'
     """
     names = [mine for mine in _PARAMETERS.get(name, ()) if mine in ours]
     if names:
@@ -156,6 +159,9 @@ def instead_of(
         return _ADVICE[name]
     if name in _BODY and "extra" in ours:
         return f"a vendor's own field goes into the body by extra={{{name!r}: …}}"
+    for mine in _PARAMETERS.get(name, ()):
+        if mine in _ADVICE:
+            return f"that is {mine}= here; {_ADVICE[mine]}"
     near = difflib.get_close_matches(name, list(own), n=1, cutoff=0.8)
     return f"did you mean {near[0]}=?" if near else None
 

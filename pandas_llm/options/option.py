@@ -15,9 +15,6 @@ from pandas_llm.redaction import brief
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_OF_CALLS = ("template", "keys", "labels", "name", "errors")
-"""Parameters of verbs that other tools' names may stand for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -99,9 +96,7 @@ def check_against(
     """
     for name, value in values.items():
         if name not in options:
-            of_call = name in _OF_CALLS  # right, but not here
-            taken = {*options, *(() if of_call else _OF_CALLS)}
-            if (instead := instead_of(name, value, taken)) is not None:
+            if (instead := instead_of(name, value, options)) is not None:
                 raise InvalidTypeError(f"{name!r} is not an option here: {instead}")
             near = difflib.get_close_matches(name, options, n=1)
             every = "; pandas_llm.get_options() has those of all verbs"

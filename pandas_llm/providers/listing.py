@@ -72,13 +72,19 @@ def not_openais(model: str, known: Collection[str]) -> str | None:
     write model='anthropic/claude-opus-4-5'
     >>> not_openais("antropic/claude-opus-4-5", ["anthropic"])[:45]
     "did you mean model='anthropic/claude-opus-4-5"
+    >>> print(not_openais("anthropic:claude-opus-4-5", ["anthropic"]))
+    write model='anthropic/claude-opus-4-5'
     >>> not_openais("gpt-5-mini", ["anthropic"])
     """
     prefix, slash, rest = model.partition("/")
+    whose, colon, name = model.partition(":")
+    named = {one: one for one in known} | dict(_SAME)
     if re.match(_BEDROCK, model):
         prefix, slash, rest = "bedrock", "/", model
-    if prefix in _SAME and slash:
-        return f"write model='{_SAME[prefix]}/{rest}'"
+    elif colon and whose in {**named, **_COMPATIBLE} and not re.match(_OPEN, model):
+        prefix, slash, rest = whose, "/", name
+    if prefix in named and slash:
+        return f"write model='{named[prefix]}/{rest}'"
     if prefix in _COMPATIBLE and slash:
         return (
             f"write model={rest!r} and base_url={_COMPATIBLE[prefix]!r}, which speaks "

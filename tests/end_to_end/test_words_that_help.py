@@ -138,6 +138,14 @@ CALLS = [
     ),
     (lambda o: DF.llm.extract("${text}", response_format={}, **o), "write keys="),
     (lambda o: DF.llm.classify("${text}", choices=["a"], **o), "write labels="),
+    (
+        lambda o: DF.llm.complete("${text}", schema={}, **o),
+        "complete() has no schema: that is keys= here; generate and extract have them",
+    ),
+    (
+        lambda o: DF.llm.generate("${text}", ["a"], output_column="b", **o),
+        "generate() has no output_column: that is name= here; it is for verbs that",
+    ),
     (lambda o: DF.llm.nlargest(top_k=3, **o), "write k=3"),
     (lambda o: Plan("${text}", ["a"], max_workers=8, **o), "write concurrency=8"),
     (lambda _: pandas_llm.set_options(max_workers=8), "write concurrency=8"),
@@ -264,6 +272,10 @@ def test_groups_of_a_frame_with_a_column_llm_are_pandas_own():
         ("grok-4", "write model='xai/grok-4'"),
         ("deepseek-chat", "write model='deepseek/deepseek-chat'"),
         ("llama3.2:3b", "write model='ollama/llama3.2:3b'"),
+        ("mistral:7b", "write model='ollama/mistral:7b'"),
+        ("anthropic:claude-4", "write model='anthropic/claude-4'"),
+        ("google_genai:gemini-2", "write model='google/gemini-2'"),
+        ("cohere:command-r", "write model='command-r' and base_url="),
         ("aws/anthropic.claude-v2", "bedrock/anthropic.claude-v2"),
         ("anthropic.claude-v2", "bedrock/anthropic.claude-v2"),
         ("global.anthropic.claude-v2:0", "bedrock/global.anthropic.claude-v2:0"),
@@ -361,10 +373,13 @@ def test_an_address_without_its_version_proposes_it(on, refusal):
 
     with Server(answer) as server:
         place = f"http://127.0.0.1:{server.port}"
-        with pytest.raises(ModelNotFoundError) as caught:
-            DF.llm.extract("${text}", ["a"], **on(server) | {"base_url": place})
-    assert str(caught.value).endswith(f"Did you mean base_url='{place}/v1'?")
-    assert server.paths == ["/chat/completions", "/models"]
+        for path in ("", "/api/generate"):
+            own = {"base_url": place + path}
+            with pytest.raises(ModelNotFoundError) as caught:
+                DF.llm.extract("${text}", ["a"], **on(server) | own)
+            words = f"Did you mean base_url='{place}/v1'?"
+            assert str(caught.value).endswith(words)
+            assert server.paths[-2:] == [f"{path}/chat/completions", f"{path}/models"]
 
 
 def test_an_address_that_says_too_much_is_refused_before_anything_is_sent(server, on):

@@ -345,10 +345,10 @@ def test_a_proxy_that_cannot_be_used_is_said_before_anything_is_sent(text, monke
         ("10.0.0.0/8, fd00::/8", "http://[fd00::1]:8000/v1", True),
         ("10.0.0.0/8", "http://11.1.2.3/v1", False),
         ("10.0.0.0/8", "http://ten.example/v1", False),
-        ("::1", "http://[::1]:8000/v1", True),
-        ("127.0.0.1", "http://127.0.0.1:8000/v1", True),
-        ("127.0.0.1:8000", "http://127.0.0.1:8000/v1", True),
-        ("127.0.0.1:8001", "http://127.0.0.1:8000/v1", False),
+        ("fd00::1", "http://[fd00::1]:8000/v1", True),
+        ("10.0.0.1", "http://10.0.0.1:8000/v1", True),
+        ("10.0.0.1:8000", "http://10.0.0.1:8000/v1", True),
+        ("10.0.0.1:8001", "http://10.0.0.1:8000/v1", False),
         ("llm.example:443", "https://llm.example/v1", True),
         ("llm.example:80", "https://llm.example/v1", False),
         ("example", "http://llm.example/v1", True),
@@ -364,6 +364,22 @@ def test_no_proxy_lists_what_is_asked_directly(listed, url, direct, monkeypatch)
     monkeypatch.setenv("ALL_PROXY", "http://proxy.example:1")
     monkeypatch.setenv("NO_PROXY", listed)
     assert (environment.proxy(url) is None) == direct
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+@pytest.mark.parametrize(
+    ("proxy", "direct"),
+    [
+        ("http://proxy.example:1", True),
+        ("me:se/cret@proxy.example:1", True),
+        ("http://[proxy", True),
+        ("http://localhost:1", False),
+        ("127.0.0.1:1", False),
+    ],
+)
+def test_this_machine_is_not_asked_by_way_of_another(host, proxy, direct, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert (environment.proxy(f"http://{host}:8000/v1") is None) == direct
 
 
 def test_an_address_in_no_proxy_is_asked_directly(plain, monkeypatch):

@@ -136,6 +136,13 @@ def test_a_new_key_is_checked_and_never_shown():
     assert "secret" not in str(caught.value)
 
 
+def test_a_key_of_the_environment_that_cannot_be_sent_names_its_variable(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\n")
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY holds a bl") as e:
+        rows(3).llm.complete(TEMPLATE, model="gpt-x")
+    assert "secret" not in str(e.value)
+
+
 def test_a_server_that_quotes_the_new_key_does_not_show_it():
     keys = iter([KEY, OTHER])
 
