@@ -42,6 +42,7 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+toc_object_entries_show_parents = "hide"  # whole names are wider than the column
 
 # no request leaves the pages: fonts, scripts and search are in the built files
 html_theme = "pydata_sphinx_theme"

@@ -101,9 +101,20 @@ def _moment(cell: Any, exact: Exact | None) -> Any:
 # -- tables of other packages ------------------------------------------------------
 
 
+_PARTED = {
+    "dask": "import pandas_llm.dask, and call data.llm.generate(…)",
+    "pyspark": "import pandas_llm.spark, and call pandas_llm.spark.generate(data, …)",
+}
+"""Packages whose tables lie in partitions, and what asks about those."""
+
+
 def _from_narwhals(data: Any) -> Passed:
     """Read a table of another package, column by column as Arrow has it."""
     kind = type(data).__name__
+    package = type(data).__module__.partition(".")[0]
+    if package in _PARTED:
+        msg = f"a {kind} of {package} has no rows here: {_PARTED[package]}"
+        raise InvalidTypeError(msg)
     try:
         import narwhals as nw
         import pyarrow as pa  # noqa: F401 - those below need it

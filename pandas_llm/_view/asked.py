@@ -101,7 +101,8 @@ class Asked:
             async with AsyncExitStack() as stack:
                 setup = run.setup(stack)
                 if setup.cache is None:
-                    self.notes.append("Costs are not known: cache=False keeps nothing.")
+                    note = "What a row cost is not known: cache=False keeps nothing."
+                    self.notes.append(note)
                     return
                 for endpoint in reversed(endpoints):
                     model = endpoint.model or self.model

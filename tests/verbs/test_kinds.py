@@ -394,6 +394,20 @@ def test_lazy_frames_are_told_to_collect():
         pandas_llm.complete(FRAME.lazy(), "Hm ${text}", **SIM)
 
 
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("dask.dataframe.dask_expr", "import pandas_llm.dask, and call data.llm."),
+        ("pyspark.sql.connect.dataframe", "and call pandas_llm.spark.generate(data,"),
+    ],
+)
+def test_tables_in_partitions_say_what_asks_about_them(package, words):
+    table = type("DataFrame", (), {"__module__": package, "collect": None})()
+    with pytest.raises(InvalidTypeError) as caught:
+        pandas_llm.complete(table, "Hm ${text}", **SIM)
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize("data", [5, "text", ["a", 3], {"a": 1}, None])
 def test_what_holds_no_rows_is_refused(data):
     with pytest.raises(InvalidTypeError, match="data must be"):
