@@ -113,7 +113,12 @@ lazy.generate("${text}", ["fact"], how="inner")
 lazy.complete("${text}", error_column="why")
 lazy.classify("${text}", ["a"], confidence=True)
 lazy.embed("text", dimensions=2, expand=True)
-complete_on_spark(docs, "${text}", name="praise", error_column="why", workers=4)
+
+
+def on_spark(sdf: Any) -> None:  # a frame of pyspark, which may not be installed
+    complete_on_spark(sdf, "${text}", name="praise", error_column="why", workers=4)
+    complete_on_spark(sdf, "${text}", modell="m")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
 
 # -- options --------------------------------------------------------------------
 
@@ -138,4 +143,3 @@ llm.generate("${text}", ["fact"], how="outer")  # type: ignore[arg-type]  # pyri
 llm.chunk("text")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Plan("${text}", ["title"], verb="summarize")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 lazy.generate("${text}", ["fact"], modell="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-complete_on_spark(docs, "${text}", modell="m")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
