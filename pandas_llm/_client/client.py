@@ -53,7 +53,8 @@ class Client:
         self.bundling = self._embeddings.most if self._embeddings else Bundling(1)
         """How much one request may hold."""
         self.transport = parts.transport
-        self._sender = TracedSender(parts) if parts.calls else Sender(parts)
+        calls = parts.calls
+        self._sender = TracedSender(parts, calls) if calls else Sender(parts)
         self.attached = self._sender.attached
         self.exchange = self._sender.plain
         self.negotiation = self._sender.negotiation

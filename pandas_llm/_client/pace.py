@@ -45,11 +45,15 @@ class Pace:
         """Whether tokens that were read from a prompt cache count."""
         self._follow()
         self.slots = Slots(self.target)
-        """Those of the run, which a row leaves while it waits for itself."""
+        """Which a row leaves while it waits for itself."""
 
     def _follow(self) -> None:
         """Set how many may be in flight, by the run and by the server."""
         self.target = int(min(self.concurrency.size, self.limiter.cap))
+
+    def share(self, slots: Slots) -> None:
+        """Use the slots of a run, whose other endpoints use them too."""
+        self.slots = slots
 
     def keep_below(self, most: int) -> None:
         """Let at most this many requests be in flight."""

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from pandas_llm._client.events import Events, Tally
     from pandas_llm._client.parts import Parts
+    from pandas_llm._report import Calls
 
 _log = logging.getLogger("pandas_llm")
 _SLICE = 0.05
@@ -79,7 +80,6 @@ class Sender:
         self.history = History(parts, self.negotiation, self._key)
         self.pace = Pace(parts, self.history)
         self.circuit = self.pace.circuit
-        self._calls = parts.calls
 
     async def send(self, request: Request, n: int, tally: Tally) -> Reply:
         """Send a request for `n` choices until there is a reply, or raise."""
@@ -276,9 +276,12 @@ class Sender:
 class TracedSender(Sender):
     """A sender whose requests have spans."""
 
+    def __init__(self, parts: Parts, calls: Calls) -> None:
+        super().__init__(parts)
+        self._calls = calls
+
     async def send(self, request: Request, n: int, tally: Tally) -> Reply:
         """Send a request; its span has all tries and ends with the reply."""
-        assert self._calls is not None  # noqa: S101 - else it is a plain one
         call = tally.call = self._calls.of(request, n)
         try:
             reply = await super().send(request, n, tally)

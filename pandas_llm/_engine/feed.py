@@ -78,8 +78,7 @@ class Feed:
         self._reached = 0
         self._alike = alike
         self._warming = Warming()
-        self.opened: Callable[[], None] = lambda: None
-        """Called when rows that waited may go."""
+        self._opened: Callable[[], None] = lambda: None
         self._ahead: set[int] = set()
         """Rows that had their turn before those ahead of them."""
         self._late: deque[Bundle] = deque()
@@ -118,6 +117,10 @@ class Feed:
         """Whether rows wait until the first that begins as they do is answered."""
         return self._warming.waiting > 0
 
+    def when_opened(self, call: Callable[[], None]) -> None:
+        """Call this from now on when rows that waited may go."""
+        self._opened = call
+
     def _full(self) -> bool:
         """Return whether as many rows wait as may be held."""
         return self._warming.waiting >= max(_BATCH, 2 * self._client.pace.target)
@@ -130,12 +133,12 @@ class Feed:
 
     def _heard(self, position: int, answered: bool) -> None:  # noqa: FBT001 - a callback
         self._warming.heard(position, answered=answered)
-        self.opened()
+        self._opened()
 
     def ended(self, position: int) -> None:
         """Note that a row is done for whose first request others may wait."""
         if self._warming.ended(position):
-            self.opened()
+            self._opened()
 
     def later(self, item: Item, attempts: int) -> None:
         """Put a row off until all others have had their turn."""

@@ -44,7 +44,7 @@ class Engine:
         self._fallback = Fallback(clients, feed, shorter)
         self._slots = Slots(self._client.pace.target, self._grow)
         for client in clients:
-            client.pace.slots = self._slots
+            client.pace.share(self._slots)
         self._workers: set[asyncio.Task[Any]] = set()
         self._idle: asyncio.Future[None] | None = None
         self._stop: Exception | None = None
@@ -60,7 +60,7 @@ class Engine:
 
     async def execute(self, deadline: float | None = None) -> None:
         """Send every request, until all are done, time is up or one error is fatal."""
-        self._feed.opened = self._grow
+        self._feed.when_opened(self._grow)
         try:
             async with asyncio.timeout(deadline) as timer:
                 await self._probe.send(self._feed)
@@ -275,7 +275,7 @@ class Engine:
 
     async def _cancel(self) -> None:
         """Leave no task behind, and let those that end start no other."""
-        self._feed.opened = lambda: None
+        self._feed.when_opened(lambda: None)
         workers = list(self._workers)
         for worker in workers:
             worker.cancel()
