@@ -90,21 +90,21 @@ def downgrade(  # noqa: PLR0911 - a step a paragraph
     # servers name the newer field in both cases: refused, or recommended instead
     named = spec.max_tokens is not None and "max_completion_tokens" in about
     if named and other not in refused:
-        gone = (*refused, capabilities.max_tokens)
-        return replace(capabilities, max_tokens=other, refused=gone)
+        without_it = _lacking(capabilities, capabilities.max_tokens)
+        return replace(without_it, max_tokens=other)
     if lower := _lower_roles(capabilities, about, request):
         return lower
     field = next((name for name in _WITHOUT if _names(error, name)), None)
     if spec.tier and re.search(rf"\b{TIER}\b", about):
         field = TIER  # "Invalid service_tier argument"
     if field and field not in refused:
-        return replace(capabilities, refused=(*refused, field))
+        return _lacking(capabilities, field)
     if spec.top_logprobs and capabilities.logprobs and _names(error, *_LOGPROBS):
         return replace(capabilities, logprobs=False)
     if lower := _lower_schema(capabilities, error, about, spec, modes):
         return lower
     if options := _refused_sampling(error, about, spec, refused, names):
-        return replace(capabilities, refused=(*refused, *options))
+        return _lacking(capabilities, *options)
     if spec.n > 1 and capabilities.n and _names(error, names.get("n", "n")):
         return replace(capabilities, n=False)
     return None
@@ -141,7 +141,7 @@ def _refused_sampling(
 
 def standard(capabilities: Capabilities) -> Capabilities:
     """Leave the service tier out, for a row that it has no room for."""
-    return replace(capabilities, refused=(*capabilities.refused, TIER))
+    return _lacking(capabilities, TIER)
 
 
 def without(
@@ -152,7 +152,12 @@ def without(
         return None
     if field in capabilities.refused or not _names(error, field, *values):
         return None
-    return replace(capabilities, refused=(*capabilities.refused, field))
+    return _lacking(capabilities, field)
+
+
+def _lacking(capabilities: Capabilities, *names: str) -> Capabilities:
+    """Leave options or fields out from now on."""
+    return replace(capabilities, refused=(*capabilities.refused, *names))
 
 
 def _lower_schema(
@@ -163,11 +168,11 @@ def _lower_schema(
     modes: Sequence[SchemaMode],
 ) -> Capabilities | None:
     """Step down how a schema is asked for."""
-    mode, refused = capabilities.schema, capabilities.refused
+    mode = capabilities.schema
     if not spec.schema:
         return None
-    if mode == "json_schema" and "strict" not in refused and _names(error, "strict"):
-        return replace(capabilities, refused=(*refused, "strict"))
+    if mode == "json_schema" and (lower := without(capabilities, error, "strict")):
+        return lower
     if (
         mode == "json_schema"
         and spec.constrained is not None
