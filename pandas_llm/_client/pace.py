@@ -17,7 +17,7 @@ from pandas_llm.errors import (
     OverloadedError,
     RateLimitError,
 )
-from pandas_llm.types import Quotas, Reply, Tokens
+from pandas_llm.types import Quotas, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from pandas_llm._client.parts import Parts
@@ -72,7 +72,7 @@ class Pace:
 
     def answered(self, tally: Tally, reply: Reply, quotas: Quotas | None) -> None:
         """Learn from an answer that is a reply."""
-        self.book((reply.tokens, reply.cost, reply.tier), tally)
+        self.book(reply, tally)
         used = parts = None
         limiter, sent = self.limiter, tally.sent
         if reply.tokens is not None:
@@ -98,22 +98,15 @@ class Pace:
         if tally.held is None and not math.isnan(tally.bill):
             tally.ticket = None  # nothing else is held, or to be told
 
-    def book(
-        self, used: tuple[Tokens | None, float | None, str | None], tally: Tally
-    ) -> None:
+    def book(self, told: Used | Reply, tally: Tally) -> None:
         """Count what an answer has used, and what it is billed as far as is known."""
-        tokens, cost, tier = used
-        prices = self.prices
-        if cost is None:
-            cost = prices.unsaid if tokens is None else prices.of(tokens, tier)
-        counted = tokens or NO_TOKENS
+        prices, counted = self.prices, told.tokens or NO_TOKENS
+        tally.bill = cost = prices.billed(told)
         before = tally.tokens  # nearly always none: a row is answered at once
         tally.tokens = counted if before is NO_TOKENS else _added(before, counted)
         saved = 0.0
         if counted.cached_input or counted.written:
-            saved = prices.saved(counted, tier)
-        # some servers send zeros in place of what they do not count
-        tally.bill = cost if cost or any(counted) else prices.unsaid
+            saved = prices.saved(counted, told.tier)
         tally.events.totals.pay(0.0 if math.isnan(cost) else cost, counted, saved)
 
     def failed(

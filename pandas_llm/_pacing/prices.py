@@ -12,7 +12,7 @@ from pandas_llm.errors import (
     ConnectionFailedError,
     UnreachableError,
 )
-from pandas_llm.types import Tokens
+from pandas_llm.types import Choice, Reply, Tokens, Used
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +85,19 @@ class Prices:
         if tokens.input > _PLAIN and self._table is not None:
             return share * self._looked_up(tokens, _context(tier, batch=batch))
         return float(share * sum(map(mul, _parts(tokens), rates)))
+
+    def billed(self, told: Used | Reply, *, batch: bool = False) -> float:
+        """Return the dollars of an exchange by what is told of it; else `unsaid`.
+
+        Some servers send zeros, or nothing, in place of what they do not count.
+        """
+        tokens, cost = told.tokens, told.cost
+        if cost is not None:
+            return cost if cost or any(tokens or ()) else self.unsaid
+        wrote = isinstance(told, Reply) and any(map(_is_written, told.choices))
+        if tokens is None or not _is_whole(tokens, wrote=wrote):
+            return self.unsaid
+        return self.of(tokens, told.tier, batch=batch)
 
     def saved(
         self, tokens: Tokens, tier: str | None = None, *, batch: bool = False
@@ -200,6 +213,23 @@ def _context(tier: str | None, *, batch: bool) -> dict[str, str]:
     if batch:
         return {"processing": "batch"}
     return {"service_tier": tier} if tier else {}
+
+
+def _is_written(choice: Choice) -> bool:
+    """Return whether the model has written a text, which decisions are not."""
+    decided = choice.odds is not None and choice.odds.source == "decisions"
+    return bool(choice.text) and not decided
+
+
+def _is_whole(tokens: Tokens, *, wrote: bool) -> bool:
+    """Return whether counts hold all that is billed, and do not contradict each other.
+
+    >>> [_is_whole(one, wrote=True) for one in (Tokens(9, 5, 8, 3), Tokens(9, 5, 20))]
+    [True, False]
+    """
+    into, out, cached, reasoning, written, *_ = tokens
+    inside = cached + written <= into and reasoning <= out
+    return inside and into > 0 and (out > 0 or not wrote)
 
 
 def _parts(tokens: Tokens) -> tuple[int, int, int, int, int, int, int]:

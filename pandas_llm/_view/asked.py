@@ -113,7 +113,9 @@ class Asked:
                     for at, both in keys.items():
                         if reply := next(filter(None, map(replies.get, both)), None):
                             rows[at].reply = reply
-                            rows[at].cost = _cost(reply, client, run)
+                            rows[at].cost = client.prices.billed(
+                                reply, batch=run.settings.batch
+                            )
 
         blocking.run(look)  # nothing is sent, so any loop will do
 
@@ -141,13 +143,6 @@ def _keys(client: Client, run: TaskRun) -> dict[int, tuple[bytes, bytes]]:
         for at, request in run.prompts.requests(client.spec)
         if request is not None and not isinstance(request, RowError)
     }
-
-
-def _cost(reply: Reply, client: Client, run: TaskRun) -> float | None:
-    """Return the dollars that a reply has cost; None or NaN where that is unknown."""
-    if reply.cost is not None or reply.tokens is None:
-        return reply.cost
-    return client.prices.of(reply.tokens, reply.tier, batch=run.settings.batch)
 
 
 def asked_of(

@@ -325,18 +325,17 @@ class Upload:
         except ProviderError:
             used = self.client.provider.spent(response)
             if used != Used() or succeeded(response):
-                self._pay(used.tokens)
+                self._pay(used)
             raise
         finally:
             self.book.state.counters.requests += 1
-        self._pay(reply.tokens)
+        self._pay(reply)
         return reply
 
-    def _pay(self, tokens: Tokens | None) -> None:
-        prices = self.client.prices
-        cost = math.nan if tokens is None else prices.of(tokens, batch=True)
-        used = tokens or Tokens()
-        self.book.state.counters.pay(cost, used, prices.saved(used, batch=True))
+    def _pay(self, told: Used | Reply) -> None:
+        prices, counted = self.client.prices, told.tokens or Tokens()
+        cost = prices.billed(told, batch=True)
+        self.book.state.counters.pay(cost, counted, prices.saved(counted, batch=True))
 
 
 def _refused(response: HTTPResponse) -> bool:

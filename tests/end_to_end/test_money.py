@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import math
 import sqlite3
 from collections import Counter
@@ -227,6 +228,57 @@ def test_the_servers_own_figure_wins():
             options = {"model": "m", "base_url": server.base_url, "prices": prices}
             out = facts(4).llm.complete("${text}", **options)
         assert out.llm.usage.cost == 1.0
+
+
+def counts(into, out, **more):
+    return {"prompt_tokens": into, "completion_tokens": out, **more}
+
+
+THIRTY = {"completion_tokens_details": {"reasoning_tokens": 30}}
+TICKS = {"cost_in_usd_ticks": 12 * 10**10}
+TOLD = [
+    *((counts(10, 5), 15), (counts("10", 5.0), 15)),
+    # xAI counts the thinking apart, and Gemini's OpenAI form in the total alone
+    *((counts(10, 5, total_tokens=45, **more), 45) for more in (THIRTY, {})),
+    *((counts(10, 35, total_tokens=45, **more), 45) for more in (THIRTY, {})),
+    *((counts(10, 5, **TICKS), 12), ({"cost": None, **TICKS}, 12)),
+    # part of it lacks, cannot be, or contradicts the rest
+    *((counts(10, 5, **THIRTY), None), ({"completion_tokens": 5}, None)),
+    (counts(10, 5, prompt_tokens_details={"cached_tokens": 800}), None),
+    *(({"prompt_tokens": 10, "cost": odd}, None) for odd in (-1, "1", True, math.nan)),
+    *((counts(odd, 5), None) for odd in (None, 0, -5, "few", True, [], 10**13, 1e300)),
+    *((counts(10, odd), None) for odd in (None, 0, -5, "few", True, [], 10**13, 1e300)),
+]
+"""What an answer says that it has used, and its dollars at a dollar a token."""
+
+
+def test_a_cost_is_right_or_told_to_be_unknown():
+    def answer(body):
+        used = TOLD[int(body["messages"][-1]["content"])][0]
+        return web.Response(
+            text=json.dumps(completion("x", **used)), content_type="application/json"
+        )
+
+    with Server(answer) as server:
+        options = {"model": "m", "base_url": server.base_url, "cache": False}
+        pd.Series(range(len(TOLD))).llm.complete(
+            "${value}", prices={"m": (1e6, 1e6)}, progress=False, **options
+        )
+    used = pandas_llm.last_usage()
+    assert used.known_cost == sum(dollars or 0 for _, dollars in TOLD)
+    assert used.unpriced == sum(dollars is None for _, dollars in TOLD)
+
+
+def test_half_a_count_uses_up_the_most_that_a_row_may_cost():
+    def answer(body):
+        return completion("x", prompt_tokens=10, completion_tokens=None)
+
+    with Server(answer) as server, pytest.raises(CostLimitError):
+        options = {"model": "m", "base_url": server.base_url, "cache": False}
+        facts(50).llm.complete(
+            *("${text}",), **options, prices={"m": (1, 1e6)}, max_tokens=10, max_cost=95
+        )
+    assert len(server.bodies) == 9
 
 
 def test_cached_and_reasoning_tokens_are_told():

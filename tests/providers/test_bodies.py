@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from loopback_server import Server, completion
 from vendor_replies import DIALECTS, at, said
 
 from pandas_llm import LLMWarning
+from pandas_llm._pacing import Prices
 from pandas_llm.errors import FirstRowsError
 from pandas_llm.providers import connect, read_reply
 from pandas_llm.providers.batches import OpenAIBatches
@@ -181,6 +183,25 @@ def test_malformed_details_lose_no_tokens(provider, odd):
     body = orjson.dumps({**said(provider, "Yes."), name: used})
     reply = connect(endpoint).parse(HTTPResponse(200, {}, body))
     assert reply.tokens == Tokens(12, 7, 3 * (odd == 3 and provider == "google"))
+
+
+@pytest.mark.parametrize("provider", DIALECTS)
+def test_counts_that_lack_or_cannot_be_have_no_price(provider):
+    name, into, outof = USED[provider]
+    endpoint = Endpoint(provider, "http://localhost:1", "m", "k")
+    prices = Prices(endpoint, {"m": (1e6, 1e6)})
+
+    def cost(used):
+        body = orjson.dumps({**said(provider, "Yes."), name: used})
+        reply = connect(endpoint).parse(HTTPResponse(200, {}, body))
+        each = [prices.billed(reply, batch=batch) for batch in (False, True)]
+        assert each[1] == each[0] / 2 or math.isnan(each[0] + each[1])
+        return each[0]
+
+    assert cost({into: 10, outof: 5}) == 15
+    for odd in (None, 0, -5, "few", True, 10**13, 1e300):
+        assert math.isnan(cost({into: odd, outof: 5}))
+        assert math.isnan(cost({into: 10, outof: odd}))
 
 
 @given(st.recursive(st.none() | st.floats() | st.text() | st.booleans(), st.lists))

@@ -7,6 +7,7 @@ that broke off does not count.
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def _whole(value: Any) -> Any:
     return value
 
 
+_COSTS = {"cost": 1, "cost_in_usd_ticks": 10**10}
+"""Where servers state the cost, and how many of it are a dollar."""
 _MOST_TOKENS = 1e12
 """No exchange has so many; a sum over all rows of a run fits where it is kept."""
 
@@ -78,6 +81,24 @@ def amount(value: Any) -> int | None:
     except (ValueError, OverflowError):
         return None
     return int(number) if 0 <= number < _MOST_TOKENS else None
+
+
+def cost(usage: Any) -> float | None:
+    """Read the dollars that a server charges itself: OpenRouter's, or xAI's in ticks.
+
+    >>> cost({"cost": 0.5}), cost({"cost_in_usd_ticks": 158_500}), cost({"cost": "few"})
+    (0.5, 1.585e-05, None)
+    """
+    if isinstance(usage, dict):
+        for name, unit in _COSTS.items():
+            if name in usage and _is_money(value := usage[name]):
+                return float(value / unit)
+    return None
+
+
+def _is_money(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= value < math.inf
 
 
 def word(fields: Any, name: str) -> str | None:

@@ -115,12 +115,17 @@ class OpenAI(Dialect):
         """Read the tokens, and the cost where a server states it."""
         usage: Any = data.get("usage") or (data.get("x_groq") or {}).get("usage")
         tier = bodies.word(data, "service_tier") if "service_tier" in data else None
-        priced = isinstance(usage, dict) and "cost" in usage
-        cost = _cost(usage["cost"]) if priced else None
+        cost = bodies.cost(usage)
         try:
-            return Used(bodies.tokens(usage, _COUNTS), cost, tier)
+            counted = bodies.tokens(usage, _COUNTS)
         except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
+        total = bodies.amount(usage.get("total_tokens")) or 0
+        if (rest := total - counted.input - counted.output) > 0 and (
+            rest == counted.reasoning or not any(counted[2:])
+        ):  # xAI counts the thinking apart, Gemini in the total alone
+            counted = counted._replace(output=counted.output + rest)
+        return Used(counted, cost, tier)
 
     def shared(
         self, spec: Spec, schema: Schema, capabilities: Capabilities, n: int
@@ -259,13 +264,6 @@ def _text(content: Any) -> str:
         if part.get("type", "text") in bodies.TEXTS
     ]
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def _cost(cost: Any) -> float | None:
-    """Read the dollars that a server charges itself, as OpenRouter does."""
-    if isinstance(cost, bool) or not isinstance(cost, (int, float)):
-        return None
-    return float(cost) if 0 <= cost < math.inf else None
 
 
 PRESETS: Mapping[str, Preset] = {

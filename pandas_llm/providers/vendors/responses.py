@@ -82,8 +82,9 @@ class Responses(openai.OpenAI):
         return {"type": "input_text", "text": text}
 
     def usage(self, data: Any) -> Used:
-        tier = bodies.word(data, "service_tier")
-        return Used(bodies.tokens(data["usage"], bodies.INPUT_OUTPUT), tier=tier)
+        usage, tier = data["usage"], bodies.word(data, "service_tier")
+        tokens = bodies.tokens(usage, bodies.INPUT_OUTPUT)
+        return Used(tokens, bodies.cost(usage), tier)
 
     def parse(self, response: HTTPResponse) -> Reply:
         """Read a response; a failed one is an error inside a 200."""
