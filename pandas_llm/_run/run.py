@@ -229,7 +229,7 @@ class TaskRun:
         """Return what all clients of the run share; the stack closes the cache."""
         task, cache = self.task, None
         if (path := location(self.settings.cache)) is not None:
-            cache = open_cache(path)
+            cache = open_cache(path, patient=not self._warned_of_cache)
             stack.callback(cache.close)
         own = self.headroom, self.trace
         return Setup(shared_spec(task), task.output, self.settings, cache, *own)

@@ -37,12 +37,18 @@ _STALE = 3600
 
 
 class Cache:
-    """Replies by the fingerprint of their request; no method raises."""
+    """Replies by the fingerprint of their request; no method raises.
+
+    It waits for another process's lock unless that was done in vain.
+    """
 
     _writer: Writer | None
 
-    def __init__(self, path: Path, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self, path: Path, *, limit: int = DEFAULT_LIMIT, patient: bool = True
+    ) -> None:
         self.path = path
+        self._patient = patient
         self.broken: str | None = None
         """What failed first."""
         self._limit = limit
@@ -133,9 +139,8 @@ class Cache:
     def _start(self) -> Writer:
         with self._sqlite:
             if self._writer is None:
-                self._writer = Writer(
-                    self.path, self._limit, self._not_written, self._gone
-                )
+                told = self._not_written, self._gone
+                self._writer = Writer(self.path, self._limit, *told, self._patient)
             return self._writer
 
     def _select(self, keys: Sequence[bytes]) -> list[database.Row]:
@@ -146,7 +151,7 @@ class Cache:
             try:
                 reader = self._sqlite.connection
                 if reader is None:
-                    reader = database.connect_to_read(self.path)
+                    reader = database.connect_to_read(self.path, patient=self._patient)
                     self._sqlite.connection = reader
                 return database.select(reader, keys)
             except database.ERRORS as error:
@@ -185,12 +190,12 @@ def _place(path: Path) -> tuple[int, str]:
     return os.getpid(), whole
 
 
-def open_cache(path: Path) -> Cache:
+def open_cache(path: Path, *, patient: bool = True) -> Cache:
     """Open a file, or share it with other runs of this process; close it each time."""
     place = _place(path)
     with _sharing:
         if place not in _shared:
-            cache = _shared[place] = Cache(Path(place[1]))
+            cache = _shared[place] = Cache(Path(place[1]), patient=patient)
             return cache
         cache = _shared[place].share()
     cache.flush()  # so that it finds all that is kept

@@ -82,15 +82,16 @@ _HINTS = {
 # -- opening --------------------------------------------------------------------
 
 
-def connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path, *, patient: bool = True) -> sqlite3.Connection:
     """Open a file, and if nothing can be written to its folder, as it lies there."""
+    wait = LOCK_WAIT if patient else 0.0
     try:
-        return connect(path, LOCK_WAIT)
+        return connect(path, wait)
     except sqlite3.OperationalError as error:
         if _code(error) in _UNWRITABLE and size(path):
             with suppress(sqlite3.Error):
                 # without locks: if others write, the checksums of entries tell
-                return _connected(f"{path.absolute().as_uri()}?immutable=1", LOCK_WAIT)
+                return _connected(f"{path.absolute().as_uri()}?immutable=1", wait)
         raise
 
 

@@ -43,11 +43,13 @@ class Writer:
         limit: int,
         failed: Callable[[Exception], None],
         gone: Callable[[], None],
+        patient: bool,  # noqa: FBT001 - passed on
     ) -> None:
         self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._path = path
         self._limit = limit
         self._failed, self._gone = failed, gone
+        self._patient = patient
         self._file: tuple[int, int] | None = None
         """The identity of the file that is open."""
         self._off = False
@@ -97,7 +99,7 @@ class Writer:
         if self._off or not (puts or used):
             return []
         awaited = not all(isinstance(item, (tuple, list)) for item in items)
-        wait = _WRITE_WAIT if awaited else _TRY_WAIT
+        wait = (_WRITE_WAIT if awaited else _TRY_WAIT) * self._patient
         try:
             if self._sqlite.connection and database.identity(self._path) != self._file:
                 self._gone()  # SQLite would go on in a file without a name

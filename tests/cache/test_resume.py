@@ -444,6 +444,38 @@ def test_a_locked_cache_file_costs_a_warning_and_no_row(
     assert sent == 25  # what was kept before can be read
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_another_programs_lock_is_waited_for_once(ends, tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "LOCK_WAIT", 0.3)
+    waits, connect = [], sqlite3.connect
+
+    def noted(place, timeout=5.0, **more):
+        waits.append(timeout)
+        return connect(place, timeout=timeout, **more)
+
+    def answer(body):
+        if ends and len(server.bodies) > 1:
+            other.close()
+        return completion("x", prompt_tokens=1, completion_tokens=1)
+
+    with Server(answer) as server:
+        options = {"model": "m", "base_url": server.base_url, "api_key": "k"}
+        options |= {"cache": tmp_path / "c.sqlite", "progress": False}
+        pd.Series(["a"]).llm.complete("${value}", **options)
+        other = connect(
+            tmp_path / "c.sqlite", isolation_level=None, check_same_thread=False
+        )
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", noted)
+        with pytest.warns(LLMWarning, match="the cache cannot be used.*locked"):
+            pd.Series(["a", "b"]).llm.complete("${value}", **options)
+        assert sum(waits) == 0.3
+        other.close()
+        pd.Series(["a", "b"]).llm.complete("${value}", **options)
+    assert len(server.bodies) == (3 if ends else 4)  # kept, as soon as they can be
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 @pytest.mark.parametrize("place", ["/proc/pandas_llm.sqlite", "/dev/null/c.sqlite"])
 def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_row(
