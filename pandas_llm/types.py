@@ -289,6 +289,8 @@ class Reply(NamedTuple):
     """Dollars, where the server says."""
     tier: str | None = None
     """The service tier that was used, where the server says."""
+    response_id: str | None = None
+    """The vendor's name of the answer, which is not kept."""
 
 
 class Quota(NamedTuple):

@@ -177,6 +177,8 @@ class Call:
         if reply.model:
             known["gen_ai.response.model"] = reply.model
             measured = measured | known
+        if reply.response_id:
+            known["gen_ai.response.id"] = reply.response_id
         if reasons := [one.finish_reason for one in reply.choices if one.finish_reason]:
             known["gen_ai.response.finish_reasons"] = reasons
         if used is not None:

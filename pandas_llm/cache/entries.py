@@ -16,7 +16,7 @@ from pandas_llm.types import Choice, Odds, Reply, Tokens
 
 def dump(reply: Reply) -> bytes:
     """Return a reply as bytes; raise for a text with a lone surrogate."""
-    choices, tokens, *rest = reply
+    choices, tokens, *rest, _ = reply
     texts = [_fields(choice) for choice in choices]
     text = orjson.dumps((texts, tokens and tuple(tokens), *rest))
     vector = choices[0].vector if choices else None

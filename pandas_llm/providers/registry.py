@@ -36,6 +36,8 @@ GROUP = "pandas_llm.providers"
 """The entry points by which other packages add providers."""
 _SUCCESS = range(200, 300)
 """Gateways make a 201 of an answer."""
+_TOLD = ("model", "request_id", "tier", "response_id")
+"""Words of a reply about itself."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -194,7 +196,7 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
         raise provider.error(response)
     try:
         reply = provider.parse(response)
-        words = [reply.model, reply.request_id, reply.tier]
+        words = [getattr(reply, name) for name in _TOLD]
         for choice in reply.choices:
             words.append(choice.finish_reason)  # noqa: PERF401 - nearly always one
         plain = "".join(filter(None, words)).isprintable()
@@ -205,7 +207,7 @@ def read_reply(provider: Provider, response: HTTPResponse) -> Reply:
     if plain:
         return reply
     choices = tuple(_visible(choice, "finish_reason") for choice in reply.choices)
-    seen: Reply = _visible(reply, "model", "request_id", "tier")
+    seen: Reply = _visible(reply, *_TOLD)
     return seen._replace(choices=choices)
 
 

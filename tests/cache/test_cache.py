@@ -134,6 +134,7 @@ replies = st.builds(
     st.none() | texts,
     st.booleans(),
     st.none() | st.floats(0, 1e9),
+    response_id=st.none(),
 )
 
 

@@ -133,6 +133,7 @@ def test_a_run_has_a_span_and_each_request_one_below_it(simulator, seen):
         tokens = known.pop("gen_ai.usage.input_tokens")
         tokens += known.pop("gen_ai.usage.output_tokens")
         assert tokens > 0
+        assert known.pop("gen_ai.response.id").startswith("chatcmpl-")
         assert known == {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "sim",

@@ -69,7 +69,9 @@ class Reader:
         tokens, cost, tier = self.used(data)
         model, id_ = data.get("model"), failures.request_id(response)
         simulated = data.get("system_fingerprint") == "fp_simulator"
-        return Reply(choices, tokens, model, id_, simulated, cost, tier)
+        own = data.get("id")
+        own = own if isinstance(own, str) else None
+        return Reply(choices, tokens, model, id_, simulated, cost, tier, own)
 
     def spent(self, response: HTTPResponse) -> Used:
         """Read what an unreadable answer used: it is paid for too."""

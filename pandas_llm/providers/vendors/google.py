@@ -282,7 +282,7 @@ class Google(Dialect):
         choices = bodies.choices(candidates, lambda one: _choice(one, response, data))
         reply = self.reply(choices, response, data)
         model, id_ = data.get("modelVersion"), data.get("responseId")
-        return reply._replace(model=model, request_id=id_)
+        return reply._replace(model=model, request_id=id_, response_id=id_)
 
 
 def _resource(model: str) -> str:
