@@ -31,7 +31,7 @@ from pandas_llm._cluster.partition import (
     run_partition,
     types_for,
 )
-from pandas_llm._rows import as_objects
+from pandas_llm._rows import as_json, as_objects, revealed
 from pandas_llm._verbs import brief, form
 from pandas_llm.errors import ConfigurationError, InvalidValueError
 
@@ -265,6 +265,7 @@ def _plain(values: pd.Series, type_: DataType) -> pd.Series:
 
 
 def _as_text(value: Any) -> str | None:
+    value = revealed(value)
     if value is None or isinstance(value, str):
         return value
-    return orjson.dumps(value, default=str).decode()
+    return as_json(value)

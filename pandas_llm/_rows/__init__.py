@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pandas_llm._rows.kinds import arrow_type, as_objects
+from pandas_llm._rows.kinds import arrow_type, as_json, as_objects, revealed
 from pandas_llm._rows.rows import (
     Order,
     Source,
@@ -31,6 +31,7 @@ __all__ = [
     "Template",
     "all_na",
     "arrow_type",
+    "as_json",
     "as_objects",
     "check_new",
     "check_once",
@@ -41,6 +42,7 @@ __all__ = [
     "name_of",
     "new_label",
     "put_columns",
+    "revealed",
     "row_at",
     "source_of",
     "with_integers",

@@ -248,7 +248,7 @@ def _arrow(values: pd.Series, kind: Any) -> Any:
             array = pa.concat_arrays(getattr(array, "chunks", [array]))
         as_it_is = kind is None or pa.types.is_string(kind)  # pandas' own is larger
         return array if as_it_is else array.cast(kind)
-    cells = as_objects(values).tolist()
+    cells = [revealed(cell) for cell in as_objects(values)]
     sizes = {len(cell) for cell in cells if isinstance(cell, np.ndarray)}
     vectors = all(cell is None or isinstance(cell, np.ndarray) for cell in cells)
     if kind is None and sizes and vectors:
@@ -263,12 +263,23 @@ def _texts(values: pd.Series) -> Any:
     """Return a column of values of several types as JSON."""
     import pyarrow as pa
 
-    flags = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    texts = [
-        None if cell is None else orjson.dumps(cell, default=str, option=flags).decode()
-        for cell in as_objects(values)
-    ]
+    texts = [None if cell is None else as_json(cell) for cell in as_objects(values)]
     return pa.array(texts, pa.string())
+
+
+def as_json(cell: Any) -> str:
+    """Write a cell as JSON; what that has no form for is a text."""
+    flags = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(cell, default=_as_text, option=flags).decode()
+
+
+def _as_text(value: Any) -> str:
+    return str(revealed(value))
+
+
+def revealed(value: Any) -> Any:
+    """Return what a secret of pydantic's holds, for tables that have no such type."""
+    return getattr(value, "get_secret_value", lambda: value)()
 
 
 def _dtype(kind: Any) -> pd.ArrowDtype | None:

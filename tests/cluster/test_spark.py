@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from pandas_llm import ConfigurationError, Quoted
 from pandas_llm.errors import NoUsageError
@@ -23,6 +23,7 @@ if shutil.which("java") is None:
     pytest.skip("Spark needs Java (17)", allow_module_level=True)
 
 from attached import pdf
+from loopback_server import Server, completion
 
 import pandas_llm.spark
 from pandas_llm._cluster import session as spark_session
@@ -416,6 +417,24 @@ def test_mistakes_are_told_before_anything_runs(presidents):
         pandas_llm.spark.complete(presidents, "${text}", model="sim", max_cost=1.0)
     with pytest.raises(ValueError, match="workers"):
         pandas_llm.spark.complete(presidents, "${text}", model="sim", workers=0)
+
+
+class Owner(BaseModel):
+    name: SecretStr
+
+
+class Card(BaseModel):
+    pin: SecretStr
+    owner: Owner
+
+
+def test_a_secret_of_pydantics_is_what_it_holds(presidents):
+    told = completion('{"records": [{"pin": "1234", "owner": {"name": "Ann"}}]}')
+    with Server(lambda _: told) as server:
+        options = {"model": "m", "base_url": server.base_url, "cache": False}
+        out = pandas_llm.spark.extract(presidents, "${text}", Card, **options)
+        row = out.first()
+    assert (row["pin"], row["owner"]) == ("1234", '{"name":"Ann"}')
 
 
 def test_conversations_come_as_arrays_of_structs_or_as_text(spark, simulator):

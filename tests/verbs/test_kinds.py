@@ -14,7 +14,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from pydantic import BaseModel, RootModel
+from loopback_server import Server, completion
+from pydantic import BaseModel, RootModel, SecretStr
 
 import pandas_llm
 from pandas_llm import GenerationError, Plan, Quoted
@@ -341,6 +342,22 @@ def test_values_of_several_types_are_json():
     mixed = pd.DataFrame({"any": pd.Series([{"a": 1}, [2], "x", None], dtype=object)})
     back = as_pandas(FRAME.clear()).restore(mixed)
     assert back["any"].to_list() == ['{"a":1}', "[2]", '"x"', None]
+
+
+def test_a_secret_of_pydantics_is_what_it_holds():
+    class Owner(BaseModel):
+        name: SecretStr
+
+    class Card(BaseModel):
+        pin: SecretStr
+        owner: Owner
+
+    told = completion('{"records": [{"pin": "1234", "owner": {"name": "Ann"}}]}')
+    with Server(lambda _: told) as server:
+        rows = pl.DataFrame({"text": ["a"]})
+        options = {"model": "m", "base_url": server.base_url, "cache": False}
+        out = pandas_llm.extract(rows, "${text}", Card, progress=False, **options)
+    assert out.row(0) == ("a", "1234", '{"name":"Ann"}')
 
 
 def test_an_error_carries_rows_of_the_kind(table, simulator):
