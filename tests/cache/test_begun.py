@@ -54,7 +54,7 @@ def test_choices_are_paid_once_however_their_row_ended(what, number, tmp_path):
     """The second row's request of that number has no answer."""
     answer = Single(3 + number, what)
     path = tmp_path / "c.sqlite"
-    first = {"deadline": 0.5} if what == "deadline" else {}
+    first = {"deadline": 2} if what == "deadline" else {}
     if what == "max_cost":
         first = {"max_cost": (number + 4.5) * 1e-4}  # a row may take three
     with Server(answer) as server:

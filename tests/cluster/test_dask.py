@@ -372,7 +372,7 @@ def test_four_workers_keep_to_one_accounts_limit(cluster, simulator, told):
     assert seconds >= ideal - 0.3
     print(f"{told}: {ideal / seconds:.1%} of the ideal, {stats['rejected_429']} 429s")
     # 96 % on a quiet machine: benchmarks/parts/dask_bucket.py
-    assert ideal / seconds > 0.75
+    assert ideal / seconds > 0.5
 
 
 @pytest.mark.slow

@@ -187,7 +187,7 @@ def test_a_rate_limit_only_makes_its_row_wait(place, errors, run, simulator):
 @both_modes
 def test_a_rate_limit_for_every_row_lasts_until_the_deadline(errors, run, simulator):
     server = simulator(faults={"429": 1.0}, fault_delay=0.01)
-    out, error, said = run(server, errors, max_retries=0, deadline=0.4)
+    out, error, said = run(server, errors, max_retries=0, deadline=1)
     expected = dict.fromkeys(range(ROWS), "deadline")
     check_reported(out, error, said, errors, expected)
     stats = server.stats()

@@ -394,7 +394,7 @@ def test_a_row_that_hangs_fails_alone(simulator, on):
     server = simulator(fail_if={"Row 7.": "hang"})
     with pytest.warns(LLMWarning, match="1 timeout"):
         out = frame_of(20).llm.extract(
-            "${text}", ["fact"], request_timeout=0.3, max_retries=1, **on(server)
+            "${text}", ["fact"], request_timeout=1, max_retries=1, **on(server)
         )
     assert out["fact"].isna().sum() == 1
 

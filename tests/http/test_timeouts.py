@@ -16,10 +16,14 @@ async def exchange(timeouts, until):
 
 def test_the_late_one_ends_and_its_neighbours_go_on():
     async def run():
-        timeouts, answered = Timeouts(0.2), asyncio.Event()
+        now, timeouts, answered = 0.0, Timeouts(1.0), asyncio.Event()
+        asyncio.get_running_loop().time = lambda: now
         never = asyncio.create_task(exchange(timeouts, asyncio.Event()))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)
+        now = 0.5
         later = asyncio.create_task(exchange(timeouts, answered))
+        await asyncio.sleep(0)
+        now = 1.0
         with pytest.raises(TimeoutError):
             await never
         answered.set()

@@ -123,7 +123,7 @@ def test_what_the_grammar_does_not_enforce_is_validated_here(here):
     assert len(bad) > 0
     assert good["share"].between(0, 1).all()
     assert (good["even"] % 2 == 0).all()
-    assert bad["why"].str.startswith("output: ").all()
+    assert set(bad["why"].str.split(":").str[0]) <= FAILURES
 
 
 def test_constraints_become_grammar(here):

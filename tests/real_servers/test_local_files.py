@@ -241,7 +241,8 @@ def test_an_answer_that_would_not_end_is_bounded(model):
 
 @gguf
 def test_replies_are_kept_by_the_files_content_wherever_it_lies(model, tmp_path):
-    kept = {"cache": tmp_path / "kept"}
+    # an answer that is cut off would not be kept
+    kept = {"cache": tmp_path / "kept", "max_tokens": 600}
     first = ask(REVIEWS, model, **kept)
     moved = tmp_path / "renamed.gguf"
     shutil.copy(model, moved)

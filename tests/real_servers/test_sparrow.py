@@ -30,7 +30,7 @@ def sparrow():
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        for _ in range(200):
+        while True:
             assert process.poll() is None, process.stdout.read().decode()
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1)
