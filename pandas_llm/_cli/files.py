@@ -81,7 +81,8 @@ def named(paths: Sequence[str]) -> list[str]:
 def read_table(path: str, how: Writing) -> pd.DataFrame:
     """Read a table by its file's ending; ``-`` is JSON Lines from standard input."""
     if path == STANDARD:
-        return _read_lines(sys.stdin.buffer, how)
+        text = _read_text(sys.stdin.buffer, how)
+        return _lines_of(text, "standard input (JSON Lines)")
     read, _ = _FORMS[ending(path)]
     opener = gzip.open if _is_packed(path) else open
     try:

@@ -22,7 +22,7 @@ from pandas_llm._rows.rows import (
     with_lists,
     without_na,
 )
-from pandas_llm._rows.template import Beginnings, Template
+from pandas_llm._rows.template import Beginnings, Template, names_nothing
 
 __all__ = [
     "Beginnings",
@@ -40,6 +40,7 @@ __all__ = [
     "iter_rows",
     "missing_rows",
     "name_of",
+    "names_nothing",
     "new_label",
     "put_columns",
     "revealed",

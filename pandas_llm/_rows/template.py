@@ -292,6 +292,19 @@ def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
     return f"the {what} names {shown}, which is neither a column nor in values=: {hint}"
 
 
+def names_nothing(text: str, names: Sequence[str]) -> TemplateError:
+    """Return the error of what is neither a column nor names one."""
+    close = difflib.get_close_matches(text, names, n=1)
+    hint = (
+        f"; did you mean {close[0]!r}?"
+        if close
+        else f"; there are {', '.join(map(repr, names[:20]))}" * bool(names)
+    )
+    return TemplateError(
+        f"{text!r} is neither a column nor a template with ${{column}} in it{hint}"
+    )
+
+
 # -- how cells are written, where ``str`` does not do ---
 
 

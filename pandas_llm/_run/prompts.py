@@ -19,6 +19,7 @@ from pandas_llm._rows import (
     is_na,
     iter_rows,
     missing_rows,
+    names_nothing,
     row_at,
     without_na,
 )
@@ -57,7 +58,7 @@ class Prompts:
             text = f"${{{text}}}"  # a column's name is a template too
         template = _compiled("" if text is None else text, source, constants)
         if task.embeds is not None and not template.columns:
-            raise _nothing_to_embed(template.text, names)
+            raise names_nothing(template.text, names)
         self._source, self.columns = source, list(template.columns)
         self.order: Order = range(source.rows)  # of sending, those that are asked
         self._keeps_order = settings.order == "given"
@@ -278,18 +279,6 @@ def _compiled(
             way = "It is a level of the index: reset_index() makes a column of it."
             raise TemplateError(f"{error} {way}") from None
         raise
-
-
-def _nothing_to_embed(text: str, names: Sequence[str]) -> TemplateError:
-    close = difflib.get_close_matches(text, names, n=1)
-    hint = (
-        f"; did you mean {close[0]!r}?"
-        if close
-        else f"; there are {', '.join(map(repr, names[:20]))}" * bool(names)
-    )
-    return TemplateError(
-        f"{text!r} is neither a column nor a template with ${{column}} in it{hint}"
-    )
 
 
 def quoting(task: Task, prompts: Prompts) -> Task:

@@ -229,7 +229,7 @@ def _grouped(source: Source, places: list[int], arguments: Mapping[str, Any]) ->
 
 def _texts(source: Source, column: Any, plan: Plan) -> list[str | None]:
     """Return each row's text; None where a used cell is NA."""
-    from pandas_llm._rows import Template, iter_rows, missing_rows
+    from pandas_llm._rows import Template, iter_rows, missing_rows, names_nothing
 
     wanted = str(column)
     if source.find(column):
@@ -238,8 +238,7 @@ def _texts(source: Source, column: Any, plan: Plan) -> list[str | None]:
     template = Template(wanted, source.fields, plan.settings.values)
     names = list(template.columns)
     if not names:
-        msg = f"{column!r} is neither a column nor a template with ${{column}} in it"
-        raise InvalidValueError(msg)
+        raise names_nothing(column, source.fields)
     render = template.renderer(names, source)
     missing = missing_rows(source, names)
     rows = iter_rows(source, names)

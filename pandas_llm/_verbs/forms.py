@@ -7,6 +7,7 @@ A definition is a function of the data and the verb's own parameters that return
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from functools import partial, wraps
 from inspect import Parameter
@@ -122,7 +123,7 @@ def _call(definition: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     try:
         passed = signature.bind(*args, **kwargs).arguments
     except TypeError as error:
-        problem = str(error)
+        problem = re.sub("^(too many|multiple)", r"got \1", str(error))
         hint = "".join(way for end, way in _SUCH_AS.items() if problem.endswith(end))
         named = [one.name for one in own.values() if one.kind is one.KEYWORD_ONLY]
         if named and "too many" in problem:

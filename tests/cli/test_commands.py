@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -151,6 +152,13 @@ def test_commands_make_a_pipe_of_json_lines(folder, simulator):
     assert isinstance(row.pop("n"), int)
     del row["completion"]
     assert row == rows[0]
+
+
+def test_a_csv_as_standard_input_is_told_what_is_read(run_main, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"text\nhi\n")))
+    code, _, said = run_main("complete", "-", "-t", "Of ${text}", "--model", "sim")
+    assert code == 2
+    assert "standard input (JSON Lines), line 1 is not JSON" in said
 
 
 def test_classify_writes_parquet_with_its_dtypes(folder, simulator, run_main):

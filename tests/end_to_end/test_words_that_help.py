@@ -81,11 +81,19 @@ def test_the_system_text_may_ask_in_place_of_the_template(server, on):
     assert out.notna().all()
 
 
+@pytest.mark.parametrize("verb", ["agg", "search"])
+def test_a_column_that_is_not_there_names_the_nearest(server, on, verb):
+    with pytest.raises(TemplateError, match="did you mean 'text'"):
+        getattr(DF.llm, verb)("Which?", "txt", **on(server))
+    assert server.bodies == []
+
+
 def test_what_must_be_named_is_said_to_be(server, on):
     with pytest.raises(InvalidTypeError) as caught:
         DF.llm.classify("Mood of ${text}", ["a", "b"], "mood", **on(server))
     assert str(caught.value) == (
-        "classify() too many positional arguments: write those from name= on by name"
+        "classify() got too many positional arguments: write those from name= on by "
+        "name"
     )
 
 
@@ -147,6 +155,7 @@ CALLS = [
         "generate() has no output_column: that is name= here; it is for verbs that",
     ),
     (lambda o: DF.llm.nlargest(top_k=3, **o), "write k=3"),
+    (lambda o: DF.llm.extract("${text}", ["a"], template="", **o), "() got multiple"),
     (lambda o: Plan("${text}", ["a"], max_workers=8, **o), "write concurrency=8"),
     (lambda _: pandas_llm.set_options(max_workers=8), "write concurrency=8"),
     (lambda o: DF.llm.extract("${text}", ["a"], error_colum="e", **o), "error_column"),
