@@ -70,6 +70,13 @@ def test_the_environment_sets_what_a_text_can_say():
     assert OPTIONS.keys() - CASES.keys() == NO_VARIABLE
 
 
+def test_the_page_says_which_options_no_variable_sets():
+    (listed,) = re.findall("for all but (.*?);", PAGE.read_text())
+    set_otherwise = {"api_key", "cache"}  # by the provider's variable; by its own rule
+    without = {name for name, option in OPTIONS.items() if not option.variable}
+    assert {*re.findall(r"`(\w+)`", listed)} == without - set_otherwise
+
+
 def test_the_page_has_the_table_of_options(tmp_path):
     table = f"<!-- options -->\n{options.reference()}<!-- /options -->\n"
     assert table in PAGE.read_text(), "run python docs/options.py"
