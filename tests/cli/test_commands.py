@@ -196,7 +196,8 @@ def test_a_parquets_index_becomes_a_column(folder, simulator, capfd):
 
 
 def test_options_of_the_run_are_flags_that_arrive(folder, capfd):
-    with Server(lambda _: completion("Fine.", completion_tokens=9)) as server:
+    both = {"prompt_tokens": 7, "completion_tokens": 9}
+    with Server(lambda _: completion("Fine.", **both)) as server:
         code = main(
             [
                 *("complete", "docs.csv", "-t", "About $text", "-o", "o.jsonl"),
