@@ -17,7 +17,7 @@ from pandas_llm._run import TaskRun, run_for
 from pandas_llm.batch import saved
 from pandas_llm.batch.polling import cancel, poll
 from pandas_llm.batch.sending import begun, send, sending_run
-from pandas_llm.batch.state import Book, find
+from pandas_llm.batch.state import Journal, find
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import BatchError, LLMError, NotCachedError, ProviderError
@@ -57,16 +57,16 @@ class BatchJob:
         For `pandas_llm.batch.load`.
     """
 
-    def __init__(self, task: Task, book: Book) -> None:
+    def __init__(self, task: Task, journal: Journal) -> None:
         self._task = task
-        self._book = book
-        book.tell = self._tell
+        self._journal = journal
+        journal.tell = self._tell
         self._totals = Totals(rows=self._now().total)
         self._word = ""
 
     @property
     def _state(self) -> State:
-        return self._book.state
+        return self._journal.state
 
     @property
     def id(self) -> str:
@@ -81,14 +81,14 @@ class BatchJob:
     @trims_traceback
     def status(self) -> BatchStatus:
         """Ask the provider for the state of the job."""
-        with self._book.noted():
+        with self._journal.noted():
             run_for(self._task.settings, self._look)
         return self._now()
 
     @trims_traceback
     def cancel(self) -> BatchStatus:
         """End the job early; what it has done is kept and paid for."""
-        run_for(self._task.settings, lambda: cancel(self._task, self._book))
+        run_for(self._task.settings, lambda: cancel(self._task, self._journal))
         return self._now()
 
     @trims_traceback
@@ -109,14 +109,14 @@ class BatchJob:
             ``"batch"``; the same call without ``batch=True`` finishes them at once.
         """
         run = self._run(data)
-        with self._book.noted():
+        with self._journal.noted():
             return run.answer(lambda: self._finish(run, wait=wait))
 
     @trims_traceback
     async def aresult(self, data: Any, *, wait: bool = True) -> Any:
         """Return the result as `result` does, in the running event loop."""
         run = self._run(data)
-        with self._book.noted():
+        with self._journal.noted():
             return await run.aanswer(lambda: self._finish(run, wait=wait))
 
     # -- inside -----------------------------------------------------------------
@@ -150,7 +150,7 @@ class BatchJob:
             try:
                 if own and self._state.unsent:
                     rest = sending_run(self._task, run.data)
-                    own = await send(self._task, rest, self._book, rest=True)
+                    own = await send(self._task, rest, self._journal, rest=True)
                     if own:
                         self._state.unsent = 0  # what is left has a reason
                 await self._look()
@@ -188,7 +188,7 @@ class BatchJob:
             return
         words = {part.reason or part.word for part in self._state.parts}
         last = ", ".join(sorted(filter(None, words))) or "nothing was sent"
-        async with Upload.opened(self._task, self._book) as upload:
+        async with Upload.opened(self._task, self._journal) as upload:
             items = await all_items(
                 TaskRun(run.task, run.data, dry=True), upload.client
             )
@@ -202,30 +202,30 @@ class BatchJob:
 
     async def _look(self) -> None:
         pending = []
-        for other in self._book.others():
+        for other in self._journal.others():
             await poll(self._task, other)
             self._state.reasons = other.state.reasons | self._state.reasons
             pending += [other.state.id] * other.state.running
         self._state.beside = pending
-        self._word = await poll(self._task, self._book) or self._word
+        self._word = await poll(self._task, self._journal) or self._word
         now = self._now()
         self._totals.done, self._totals.failed = now.done + now.failed, now.failed
 
 
 def submit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch; see `LLMAccessor.submit`."""
-    book, run = begun(task, data)
-    with book.noted():
-        run.finish(lambda: send(task, run, book))
-    return BatchJob(task, book)
+    journal, run = begun(task, data)
+    with journal.noted():
+        run.finish(lambda: send(task, run, journal))
+    return BatchJob(task, journal)
 
 
 async def asubmit(task: Task, data: Any) -> BatchJob:
     """Send a run's rows as a batch, in the running event loop."""
-    book, run = begun(task, data)
-    with book.noted():
-        await run.afinish(lambda: send(task, run, book))
-    return BatchJob(task, book)
+    journal, run = begun(task, data)
+    with journal.noted():
+        await run.afinish(lambda: send(task, run, journal))
+    return BatchJob(task, journal)
 
 
 @trims_traceback
@@ -288,4 +288,4 @@ def load(
             f"call goes on with its batches at the provider ({ids})"
         )
     task = saved.confirmed(saved.read(written, path, keys), base_url)
-    return BatchJob(task, Book(path, state, written))
+    return BatchJob(task, Journal(path, state, written))

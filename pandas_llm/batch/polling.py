@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas_llm._run import Task
-    from pandas_llm.batch.state import Book, Part
+    from pandas_llm.batch.state import Journal, Part
     from pandas_llm.providers import Result, Snapshot
 
 _KEY = re.compile("[0-9a-f]{32}")
@@ -26,40 +26,40 @@ _KEPT = 86_400.0
 _GONE = "no longer known to the provider"
 
 
-async def poll(task: Task, book: Book) -> str:
+async def poll(task: Task, journal: Journal) -> str:
     """Ask for all batches that have not ended; return the provider's last word."""
-    if not book.state.pending:
+    if not journal.state.pending:
         return ""
     word, unfound = "", None
-    async with Upload.opened(task, book) as upload:
+    async with Upload.opened(task, journal) as upload:
         await _settle(upload)
-        live = book.state.live
+        live = journal.state.live
         for part in live:
             try:
                 await _take(upload, part, await upload.state_of(part.id))
                 word = part.word
             except ModelNotFoundError as error:
                 if _is_young(part):
-                    unfound = _not_found(book, part, error)
+                    unfound = _not_found(journal, part, error)
                 else:
                     part.end(_GONE)
-        book.save()
+        journal.save()
         if unfound is not None:
             raise unfound
         # room comes as batches end; one that was just held back is not asked for
         if not any(part.waiting for part in live) and (
-            not book.state.live or any(part.ended for part in live)
+            not journal.state.live or any(part.ended for part in live)
         ):
-            async with book.sole_sender():
+            async with journal.sole_sender():
                 await send_waiting(upload)
     return word
 
 
 async def _settle(upload: Upload) -> None:
     """Find out whether the batches exist whose creation was never confirmed."""
-    if upload.book.state.open:
-        async with upload.book.sole_sender():
-            upload.book.save()  # takes up what another process has found out
+    if upload.journal.state.open:
+        async with upload.journal.sole_sender():
+            upload.journal.save()  # takes up what another process has found out
             await settle_all(upload)
 
 
@@ -68,14 +68,14 @@ def _is_young(part: Part) -> bool:
     return time.time() - part.noted < _KEPT
 
 
-def _not_found(book: Book, part: Part, error: ProviderError) -> ProviderError:
+def _not_found(journal: Journal, part: Part, error: ProviderError) -> ProviderError:
     """Return the error of a batch that is there, but not for this key or right now."""
-    book.tell(f"the provider does not find {part.id}")
+    journal.tell(f"the provider does not find {part.id}")
     msg = (
         f"the provider does not find the batch {part.id}, or its results, though it "
         f"keeps them for days ({error}). Was it made with the key of another account "
         "or project? The same call looks again. If it was deleted, "
-        f"pandas_llm.batch.load({book.state.id!r}).cancel() gives it up, and a call "
+        f"pandas_llm.batch.load({journal.state.id!r}).cancel() gives it up, and a call "
         "sends its rows once more"
     )
     return ServerError(msg, status=error.status, request_id=error.request_id)
@@ -83,14 +83,14 @@ def _not_found(book: Book, part: Part, error: ProviderError) -> ProviderError:
 
 async def _take(upload: Upload, part: Part, snapshot: Snapshot) -> None:
     """Note the state of a batch; keep its results if it has ended."""
-    book = upload.book
+    journal = upload.journal
     part.word = visible(snapshot.word)
     part.reason = snapshot.reason and visible(snapshot.reason)
     part.done, part.failed = snapshot.done, snapshot.failed
     if snapshot.full and part.file:
-        book.full(part, snapshot.reason or "")
+        journal.full(part, snapshot.reason or "")
     elif snapshot.ended:
-        keys = {key.hex() for key in book.rows(part)}
+        keys = {key.hex() for key in journal.rows(part)}
         own: dict[str, Result] = {}
         results = await _results(upload, part, snapshot.files)
         if part.ended:
@@ -105,7 +105,7 @@ async def _take(upload: Upload, part: Part, snapshot: Snapshot) -> None:
         else:
             # what is done and not there was paid for: nobody can tell how much
             lost = max(0, part.done - sum(map(_answered, own.values())))
-            book.state.counters.unpriced += lost
+            journal.state.counters.unpriced += lost
             if lost and not part.reason:
                 part.reason = (
                     f"its results lack {lost} of the {part.done} that are done"
@@ -144,23 +144,23 @@ async def _results(upload: Upload, part: Part, urls: Sequence[str]) -> list[Resu
     return results
 
 
-async def cancel(task: Task, book: Book) -> None:
+async def cancel(task: Task, journal: Journal) -> None:
     """End the batches of a job; those that wait are never sent."""
-    book.save()  # takes up what another process has sent meanwhile
-    for part in book.state.waiting:
+    journal.save()  # takes up what another process has sent meanwhile
+    for part in journal.state.waiting:
         part.end("never sent")
-    book.state.unsent, book.state.beside = 0, []
+    journal.state.unsent, journal.state.beside = 0, []
     failed: ProviderError | None = None
-    async with Upload.opened(task, book) as upload:
+    async with Upload.opened(task, journal) as upload:
         try:
             await _settle(upload)
         finally:
-            for part in book.state.live:
+            for part in journal.state.live:
                 try:
                     await _end(upload, part)
                 except ProviderError as error:  # the others cost as well
                     failed = error
-            book.save()
+            journal.save()
     if failed is not None:
         raise failed
 

@@ -44,22 +44,22 @@ async def settle(
         raise
     except ProviderError as error:
         raise (why or upload.unclear(part.requests, error)) from error
-    upload.book.confirm(part, batch)
+    upload.journal.confirm(part, batch)
     return True
 
 
 async def settle_all(upload: Upload) -> None:
     """Find out which batches there are, of those that were only asked for."""
-    for part in upload.book.state.open:
+    for part in upload.journal.state.open:
         if not await settle(upload, part):
-            upload.book.drop(part)
+            upload.journal.drop(part)
 
 
 async def _search(upload: Upload, part: Part) -> Snapshot | None:
     """Read the list as far back as the batch can be."""
     similar: list[Listed] = []
     after: str | None = None
-    taken = upload.book.taken()
+    taken = upload.journal.taken()
     for _ in range(_PAGES):
         page, now = await upload.page(after)
         noted = part.noted + now - time.time()
@@ -93,7 +93,7 @@ async def _told_apart(
     upload: Upload, part: Part, similar: list[Listed]
 ) -> Snapshot | None:
     """Return the batch with these very requests, or the only one that can be."""
-    keys = {key.hex() for key in upload.book.rows(part)}
+    keys = {key.hex() for key in upload.journal.rows(part)}
     left = []
     for one in similar:
         names: set[str] = set()

@@ -20,7 +20,7 @@ from pandas_llm._pacing import CostBudget, estimate_tokens
 from pandas_llm._run import TaskRun
 from pandas_llm.batch import saved
 from pandas_llm.batch.recovery import settle, settle_all
-from pandas_llm.batch.state import Book, Part, State, find
+from pandas_llm.batch.state import Journal, Part, State, find
 from pandas_llm.batch.upload import QueueFullError, Upload, all_items
 from pandas_llm.cache import location
 from pandas_llm.errors import (
@@ -47,10 +47,10 @@ _ROOM = 0.8
 """The share of the account's queue for one batch: its tokens are estimated."""
 
 
-def begun(task: Task, data: Any) -> tuple[Book, TaskRun]:
+def begun(task: Task, data: Any) -> tuple[Journal, TaskRun]:
     """Return the record of a new job and the run that sends its rows, both checked."""
-    book = Book(_path(task), State(_name([])), saved.write(task))
-    return book, sending_run(task, data)
+    journal = Journal(_path(task), State(_name([])), saved.write(task))
+    return journal, sending_run(task, data)
 
 
 def sending_run(task: Task, data: Any) -> TaskRun:
@@ -59,21 +59,23 @@ def sending_run(task: Task, data: Any) -> TaskRun:
     return TaskRun(replace(task, settings=unbound), data, step=" submit")
 
 
-async def send(task: Task, run: TaskRun, book: Book, *, rest: bool = False) -> bool:
+async def send(
+    task: Task, run: TaskRun, journal: Journal, *, rest: bool = False
+) -> bool:
     """Send what is neither kept nor under way; as the `rest`, the job's own alone.
 
     Return whether the rows are the job's.
     """
     if not run.outcomes.rows:
         return not rest
-    async with Upload.opened(task, book) as upload:
+    async with Upload.opened(task, journal) as upload:
         items = await all_items(run, upload.client)
         name = _name(items)
-        if rest and name != book.state.id:
+        if rest and name != journal.state.id:
             return False
-        async with book.sole_sender():
-            known = find(book.path, name)
-            book.state = known[0] if known else State(name)
+        async with journal.sole_sender():
+            known = find(journal.path, name)
+            journal.state = known[0] if known else State(name)
             await _send(upload, items, run.events.totals, again=not rest)
     return True
 
@@ -82,15 +84,15 @@ async def _send(
     upload: Upload, items: list[Item], totals: Totals, *, again: bool
 ) -> None:
     """Send some of the requests; count in `totals` what was tried the ordinary way."""
-    book, state = upload.book, upload.book.state
+    journal, state = upload.journal, upload.journal.state
     await settle_all(upload)
     await send_waiting(upload)
     before = replace(state.counters)
-    busy = [book.rows(part) for part in (*state.live, *state.waiting)]
+    busy = [journal.rows(part) for part in (*state.live, *state.waiting)]
     if not all(busy):
         return  # another process has just heard that one has ended
     done = upload.kept(items).union(*busy)
-    elsewhere = book.elsewhere({item.key for item in items} - done)
+    elsewhere = journal.elsewhere({item.key for item in items} - done)
     state.beside, done = [*elsewhere], done.union(*elsewhere.values())
     if again and not state.pending:
         state.reasons.clear()
@@ -98,7 +100,7 @@ async def _send(
     # equal prompts of cells that end elsewhere are one request
     todo = [*{item.key: item for item in left}.values()]
     if not todo and state.pending:
-        book.save()
+        journal.save()
         return
     budget = CostBudget(upload.task.settings.max_cost)
     await _affords(upload, todo, budget)
@@ -156,22 +158,22 @@ def _name(items: Sequence[Item]) -> str:
 
 async def _send_all(upload: Upload, todo: Sequence[Item]) -> None:
     """Send the requests, in as many batches as the provider's limits make of them."""
-    book, n = upload.book, upload.client.spec.n
+    journal, n = upload.journal, upload.client.spec.n
     if n > 1 and not upload.client.negotiation.capabilities.n:
         raise ConfigurationError(
             "this model gives one choice a request: n must be 1 with batch=True"
         )
-    book.state.unsent = len(todo)
+    journal.state.unsent = len(todo)
     lines: list[bytes] = []
     keys: list[bytes] = []
-    size, tokens, room = 0, 0.0, book.state.queue * _ROOM or math.inf
+    size, tokens, room = 0, 0.0, journal.state.queue * _ROOM or math.inf
     for item in todo:
         name = item.key.hex()
         try:
             body = (await upload.built(item.request, n))[0]
         except AttachmentError as error:
-            book.state.reasons[name] = f"{error.kind}: {error}"
-            book.state.unsent -= 1
+            journal.state.reasons[name] = f"{error.kind}: {error}"
+            journal.state.unsent -= 1
             continue
         line = upload.batches.line(name, body)
         weight = estimate_tokens(f"{item.request.system or ''}{item.request.text}")
@@ -185,29 +187,29 @@ async def _send_all(upload: Upload, todo: Sequence[Item]) -> None:
         size, tokens = size + len(line), tokens + weight
     if lines:
         await _begin(upload, lines, keys, tokens)
-    book.save()
+    journal.save()
 
 
 async def _begin(
     upload: Upload, lines: Sequence[bytes], keys: Sequence[bytes], tokens: float
 ) -> None:
     """Create one batch, noted first; an unclear answer is cleared up by the list."""
-    book = upload.book
-    name = f"{book.state.id}-{token_hex(8)}"
-    ahead = sum(map(len, lines)) > upload.batches.inline or book.state.waiting
+    journal = upload.journal
+    name = f"{journal.state.id}-{token_hex(8)}"
+    ahead = sum(map(len, lines)) > upload.batches.inline or journal.state.waiting
     file = await upload.uploaded(lines) if ahead else ""
     part = Part("", len(lines), name=name, file=file, noted=time.time())
     part.tokens = round(tokens)
-    part.waiting = bool(file and book.state.waiting)  # behind those that wait
-    book.note(part, keys)
+    part.waiting = bool(file and journal.state.waiting)  # behind those that wait
+    journal.note(part, keys)
     if not part.waiting:
         await _launch(upload, part, lines)
 
 
 async def send_waiting(upload: Upload) -> None:
     """Ask for the batches that wait, while the account's queue has room."""
-    for part in upload.book.state.waiting:
-        if not upload.book.claim(part):
+    for part in upload.journal.state.waiting:
+        if not upload.journal.claim(part):
             continue
         # where its file is gone, its rows are sent by a call that has them
         with suppress(BadRequestError, ModelNotFoundError):
@@ -218,7 +220,7 @@ async def send_waiting(upload: Upload) -> None:
 
 async def _launch(upload: Upload, part: Part, lines: Sequence[bytes]) -> None:
     """Ask for a batch that is noted."""
-    book = upload.book
+    journal = upload.journal
     request = upload.batches.create(lines, part.file, part.name)
     try:
         made = await upload.create(request, part.requests)
@@ -227,20 +229,20 @@ async def _launch(upload: Upload, part: Part, lines: Sequence[bytes]) -> None:
             raise
     except asyncio.CancelledError:  # whoever pressed Ctrl-C must hear of it
         why = ProviderError("it was interrupted")
-        book.notes.append(str(upload.unclear(part.requests, why)))
+        journal.notes.append(str(upload.unclear(part.requests, why)))
         raise
     except QueueFullError as error:
         part.file = part.file or await upload.uploaded(lines)  # it has to wait there
         if not part.file:
-            book.drop(part)
+            journal.drop(part)
             raise
-        book.full(part, str(error))
-        book.save()
+        journal.full(part, str(error))
+        journal.save()
     except LLMError:  # refused, or never sent
-        book.drop(part)
+        journal.drop(part)
         raise
     else:
-        book.confirm(part, made)
+        journal.confirm(part, made)
 
 
 async def _affords(upload: Upload, todo: Sequence[Item], budget: CostBudget) -> None:

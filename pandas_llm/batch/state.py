@@ -144,8 +144,8 @@ class State:
 
 
 @dataclass(slots=True)
-class Book:
-    """The record of a job in the cache file; a batch is noted before it is created."""
+class Journal:
+    """What is known of a job, in the cache file: a batch is noted before it is made."""
 
     path: Path
     state: State
@@ -278,11 +278,11 @@ class Book:
             jobs[job] |= keys & _parted(joined)
         return {job: some for job, some in jobs.items() if some}
 
-    def others(self) -> Iterator[Book]:
-        """Yield the records of the other jobs that have some of its requests."""
+    def others(self) -> Iterator[Journal]:
+        """Yield the journals of the other jobs that have some of its requests."""
         for job in self.state.beside:
             if (known := find(self.path, job)) is not None:
-                yield Book(self.path, *known, tell=self.tell)
+                yield Journal(self.path, *known, tell=self.tell)
 
     def taken(self) -> set[str]:
         """Return the provider's names of the batches of all jobs of the file."""

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pandas_llm._engine import Item
     from pandas_llm._pacing import CostBudget
     from pandas_llm._run import Task, TaskRun
-    from pandas_llm.batch.state import Book
+    from pandas_llm.batch.state import Journal
     from pandas_llm.cache import Cache
     from pandas_llm.providers import Batches, Page, Result, Snapshot
     from pandas_llm.types import HTTPRequest, HTTPResponse
@@ -87,15 +87,15 @@ class Upload:
     events: Events
     cache: Cache
     task: Task
-    book: Book
+    journal: Journal
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, task: Task, book: Book) -> AsyncIterator[Upload]:
+    async def opened(cls, task: Task, journal: Journal) -> AsyncIterator[Upload]:
         """Open connections and cache."""
         settings = task.settings
         async with AsyncExitStack() as stack:
-            cache = open_cache(book.path)
+            cache = open_cache(journal.path)
             stack.callback(cache.close)
             setup = Setup(
                 shared_spec(task), task.output, replace(settings, max_cost=None), cache
@@ -105,7 +105,7 @@ class Upload:
             sample = Request(client.spec, "")
             request = client.provider.build(sample, client.negotiation.capabilities, 1)
             batches = batches_of(client.provider, request)
-            yield cls(client, batches, request, Events(), cache, task, book)
+            yield cls(client, batches, request, Events(), cache, task, journal)
 
     async def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send by POST."""
@@ -255,7 +255,7 @@ class Upload:
 
     async def probe(self, todo: list[Item], budget: CostBudget) -> list[Item]:
         """Send a few rows the ordinary way: a refused option fails all of a batch."""
-        state = self.book.state
+        state = self.journal.state
         events = Events(state.counters, budget)
         for _ in range(_PROBES):
             if not todo or self.client.proven or self.batches.apart:
@@ -292,7 +292,11 @@ class Upload:
 
     def keep(self, result: Result) -> None:
         """Put one answer into the cache, or note why there is none."""
-        name, n, reasons = result.custom_id, self.client.spec.n, self.book.state.reasons
+        name, n, reasons = (
+            result.custom_id,
+            self.client.spec.n,
+            self.journal.state.reasons,
+        )
         if result.response is None:
             reasons[name] = result.reason
             return
@@ -328,14 +332,16 @@ class Upload:
                 self._pay(used)
             raise
         finally:
-            self.book.state.counters.requests += 1
+            self.journal.state.counters.requests += 1
         self._pay(reply)
         return reply
 
     def _pay(self, told: Used | Reply) -> None:
         prices, counted = self.client.prices, told.tokens or Tokens()
         cost = prices.billed(told, batch=True)
-        self.book.state.counters.pay(cost, counted, prices.saved(counted, batch=True))
+        self.journal.state.counters.pay(
+            cost, counted, prices.saved(counted, batch=True)
+        )
 
 
 def _refused(response: HTTPResponse) -> bool:

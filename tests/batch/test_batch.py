@@ -359,7 +359,7 @@ def test_a_job_that_is_a_pickle_is_not_run_and_names_its_batches(
     state = states.State(
         "batch-1", [states.Part("batch_abc", 3), states.Part("batch_d", 4)]
     )
-    states.Book(kept, state, pickle.dumps(("${a}", Evil()), protocol)).save()
+    states.Journal(kept, state, pickle.dumps(("${a}", Evil()), protocol)).save()
     with pytest.raises(LLMError, match=r"Submit again.*\(batch_abc, batch_d\)"):
         batch.load("batch-1", cache=kept)
     assert capsys.readouterr().out == ""
@@ -369,7 +369,7 @@ def test_the_same_call_goes_on_with_a_job_that_was_a_pickle(simulator, kept, cap
     server = simulator(batch_latency=0.3)
     job = frame(5).llm.submit(*FACTS, **at(server, kept))
     state, _ = states.find(kept, job.id)
-    states.Book(kept, state, pickle.dumps(Evil())).save()
+    states.Journal(kept, state, pickle.dumps(Evil())).save()
     with pytest.raises(LLMError, match=state.parts[0].id):
         batch.load(job.id, cache=kept)
     again = frame(5).llm.submit(*FACTS, **at(server, kept))
@@ -385,7 +385,7 @@ def test_the_same_call_goes_on_with_a_job_that_was_a_pickle(simulator, kept, cap
 
 @pytest.mark.parametrize("state", [b"{", b"[]", b'{"parts": 3}', b'{"id": "batch-1"}'])
 def test_a_damaged_state_is_one_error(kept, state):
-    states.Book(kept, states.State("batch-1"), b"{}").save()
+    states.Journal(kept, states.State("batch-1"), b"{}").save()
     with closing(sqlite3.connect(kept)) as connection, connection:
         connection.execute("UPDATE pandas_llm_batches SET state = ?", (state,))
     with pytest.raises(LLMError, match="'batch-1' cannot be read"):

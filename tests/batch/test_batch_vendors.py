@@ -26,7 +26,7 @@ from loopback_server import Server
 
 from pandas_llm import ConfigurationError, LLMWarning, providers
 from pandas_llm.batch import recovery, state, upload
-from pandas_llm.batch.state import Book, Part, State
+from pandas_llm.batch.state import Journal, Part, State
 from pandas_llm.errors import AuthenticationError
 from pandas_llm.providers import batches
 from pandas_llm.providers.vendors.google import GoogleBatches
@@ -333,10 +333,10 @@ def test_a_quota_of_googles_that_is_no_queue_ends_the_call(simulator, kept):
     ],
 )
 def test_the_room_in_a_queue_is_read_of_the_vendors_words(tmp_path, words, limit):
-    book = Book(tmp_path / "kept.sqlite", State("job"), b"{}")
+    journal = Journal(tmp_path / "kept.sqlite", State("job"), b"{}")
     part = Part("b", 3, tokens=100)
-    book.full(part, words)
-    assert book.state.queue == limit
+    journal.full(part, words)
+    assert journal.state.queue == limit
     assert part.waiting
 
 
@@ -362,14 +362,18 @@ def test_a_batch_that_an_untold_queue_never_takes_is_cut(simulator, kept, monkey
 
 
 def test_a_batch_that_may_fit_once_others_have_ended_is_not_cut(tmp_path):
-    book = Book(tmp_path / "kept.sqlite", State("job"), b"{}")
+    journal = Journal(tmp_path / "kept.sqlite", State("job"), b"{}")
     part = Part("", 3, tokens=400_000, file="f")
     for _ in range(50):
-        book.full(part, "You exceeded your current quota.")
+        journal.full(part, "You exceeded your current quota.")
         assert part.waiting
     part.tokens = 10_000_000
-    book.full(part, "You exceeded your current quota.")
-    assert (part.ended, book.state.unsent, book.state.queue) == (True, 3, 5_000_000)
+    journal.full(part, "You exceeded your current quota.")
+    assert (part.ended, journal.state.unsent, journal.state.queue) == (
+        True,
+        3,
+        5_000_000,
+    )
 
 
 # -- vendors without batches ----------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pandas_llm.batch.state import Book, State
+from pandas_llm.batch.state import Journal, State
 
 
 def test_the_wait_for_another_sender_has_a_reason_until_it_ends(tmp_path):
@@ -18,10 +18,10 @@ def test_the_wait_for_another_sender_has_a_reason_until_it_ends(tmp_path):
             told.set()
 
         async def second() -> None:
-            async with Book(path, State(""), b"", tell=tell).sole_sender():
+            async with Journal(path, State(""), b"", tell=tell).sole_sender():
                 said.append("sends")
 
-        async with Book(path, State(""), b"", tell=said.append).sole_sender():
+        async with Journal(path, State(""), b"", tell=said.append).sole_sender():
             waiting = asyncio.create_task(second())
             await told.wait()
         await waiting
