@@ -142,7 +142,6 @@ class Mirror(Bucket):
         self._drift = self._kept = 0.0
         self._newest = ticket.mark[unit]
         self._told = ticket.sent
-        self._scatter = (0.0, 0.0)
         left = self._left(quota)
         if left is not None:
             since = rate * (now - ticket.sent) - (sent - self._newest)
@@ -195,7 +194,7 @@ class Mirror(Bucket):
         if left >= near and level >= near and abs(self._drift) < 0.01 * self.rate:
             return  # far from any limit: be quick
         self.size = max(self.size, left)
-        error = self._error(left - thought - self.shift, left - level)
+        error = left - thought - self.shift
         if not (self._windowed or refused):
             age = max(1.0, now - ticket.sent)
             full = left + 2 * amount >= near
@@ -221,14 +220,6 @@ class Mirror(Bucket):
             return None
         later = (quota.reset or 0.0) * self.rate if self._windowed else 0.0
         return quota.remaining - later - self.reserve
-
-    def _error(self, early: float, late: float) -> float:
-        """Return the error counted at sending or answering, which scatters less."""
-        self._scatter = (
-            0.9 * self._scatter[0] + abs(early),
-            0.9 * self._scatter[1] + abs(late),
-        )
-        return late if self._scatter[1] < 0.5 * self._scatter[0] else early
 
     def _learn_drift(self, by: float, idle: float) -> None:
         """Learn what others take and what our counts miss; forget it when idle."""
