@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 def side_by_side(
     codes: Sequence[NDArray[np.int64]], lengths: Sequence[Any], least: float
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Return an order in which rows that begin alike follow each other, and what of it.
+    """Return an order with rows that begin alike side by side, and what they share.
 
-    `codes` number of each part of the rows, from the first on, those that have it
-    alike, by first appearance; `lengths` are of a row up to the end of each part;
-    `least` is the shortest beginning that counts. In the order groups come by their
-    first row, and the rows of a group as they came. Beside it each row of the input has
-    bits: part ``i`` ends a beginning that more share than the next longer that counts.
+    `codes` have for each part, from the first on, a number by row: rows that are alike
+    there have the same one, by first appearance. `lengths` are those of a row up to the
+    end of each part; `least` is the shortest beginning that counts. In the order groups
+    come by their first row, and the rows of a group as they came. What is shared are
+    bits by row: part ``i`` ends a beginning that more share than the next longer one
+    that counts.
 
     >>> order, shared = side_by_side([np.array([0, 1, 0, 2])], [9], 5)
     >>> order.tolist(), shared.tolist()

@@ -271,7 +271,7 @@ def _in_ipython() -> bool:
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     if _in_ipython():
         return True
     marimo = sys.modules.get("marimo")

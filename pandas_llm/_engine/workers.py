@@ -94,7 +94,7 @@ class Engine:
             scouts.cancel()
 
     async def _scouts(self) -> None:
-        """While the server is down, let new rows ask: rows in slots may be hopeless."""
+        """Let new rows ask while the server is down: those in slots may be hopeless."""
         circuit = self._client.circuit
         while True:
             await asyncio.sleep(_SLICE)

@@ -99,6 +99,17 @@ def read_answers(
         if np.isinf(numbers).any():
             raise InvalidValueError("inf cannot be measured: put NA in its place")
         return Answers(*numbers, None, None, None)
+    return _read_labels(frame, values, truth, probability, probabilities)
+
+
+def _read_labels(
+    frame: pd.DataFrame,
+    values: pd.Series,
+    truth: pd.Series,
+    probability: Any,
+    probabilities: Any,
+) -> Answers:
+    """Read labels as their places among all, with what is told of how sure they are."""
     told_labels, true = plain(values), plain(truth)
     labels = _labels(values, told_labels, true)
     named = label_columns(frame, labels, probabilities) if probability is None else {}

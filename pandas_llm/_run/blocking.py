@@ -142,7 +142,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def _has_stdio() -> bool:
-    """Whether descriptors 0 to 2 are open: uvloop aborts when a socket gets one."""
+    """Return whether descriptors 0 to 2 are open, or uvloop aborts at a socket."""
     try:
         return all(map(os.fstat, range(3)))
     except OSError:

@@ -42,7 +42,7 @@ def advice(task: Task, source: Any, prompts: Prompts) -> Iterator[str]:
 def troubles(
     facts: Mapping[str, Any], broken: str | None, *, unlimited: bool
 ) -> Iterator[str]:
-    """Yield what was not as the call meant it; `unlimited` if headroom was in vain."""
+    """Yield what was not as the call meant it; `unlimited` if headroom did nothing."""
     if dropped := facts.get("dropped"):
         yield (
             f"{facts['model']} refuses {dropped}: all rows were sent without, so leave "

@@ -260,7 +260,7 @@ class Journal:
             self.drop(part, "its rows go into smaller batches: the queue is too small")
 
     def _too_large(self, part: Part) -> bool:
-        """Whether the queue, of a size that is not told, may never take a batch."""
+        """Return whether a queue whose size is not told may never take a batch."""
         alone = not self.state.live and len(part.past) >= _REFUSALS
         return alone and part.tokens > 2 * _LEAST_QUEUE
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _named(ours: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    """Turn ours → theirs round; both may be several words."""
+    """Turn ours → theirs round; either may be several words."""
     table: dict[str, tuple[str, ...]] = {}
     for mine, theirs in ours.items():
         for name in theirs.split():

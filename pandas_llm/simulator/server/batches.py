@@ -73,9 +73,9 @@ class Batches:
     Parameters
     ----------
     origin
-        Gives the server's own address.
+        Returns the server's own address.
     settings
-        Gives the knobs as they are now.
+        Returns the knobs as they are now.
     """
 
     def __init__(
