@@ -191,7 +191,7 @@ def test_a_rate_limit_for_every_row_lasts_until_the_deadline(errors, run, simula
     expected = dict.fromkeys(range(ROWS), "deadline")
     check_reported(out, error, said, errors, expected)
     stats = server.stats()
-    assert 1 < stats["requests"] < 60
+    assert 1 < stats["requests"] < 150  # about 60; over 1,000 without a pause
     assert stats["answered"] == 0
 
 

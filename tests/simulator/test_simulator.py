@@ -547,7 +547,7 @@ def test_an_exit_does_not_wait_for_hanging_requests() -> None:
         assert all(isinstance(result, aiohttp.ClientError) for result in results)
         return seconds
 
-    assert asyncio.run(run()) < 2
+    assert asyncio.run(run()) < 10  # they hang for good
 
 
 def test_the_thread_and_the_port_are_gone_after_the_block() -> None:
