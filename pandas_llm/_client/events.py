@@ -38,14 +38,16 @@ class Tally:
     """Whether it was put off before."""
     elsewhere: bool = False
     """Whether it was taken from another place, since its neighbours failed alike."""
-    failures: int = 0
-    tokens: Tokens = NO_TOKENS
-    failed: float = 0.0
-    """When the first failure was noticed."""
-    sent: float = 0.0
-    """When its last request left."""
+    heard: Callable[[bool], None] | None = None
+    """Hears once whether a request was answered, where other rows wait for that."""
+    call: Call | None = None
+    """The span of its request, where runs are traced."""
     weight: float = 0.0
     """Tokens of its prompt by their characters, and of what is attached by a guess."""
+    tokens: Tokens = NO_TOKENS
+    failures: int = 0
+    failed: float = 0.0
+    """When the first failure was noticed."""
     refusals: int = 0
     """Failures by the account's limit or the server's load."""
     refused: float = 0.0
@@ -58,20 +60,20 @@ class Tally:
     """Whether it uses the standard tier, since another has no room."""
     broken: bool = False
     """Whether its connection broke, and it was asked again for nothing."""
-    at_once: bool = False
-    """Whether its last failure is one to ask again after, at once and for nothing."""
-    bill: float = 0.0
-    """Dollars of its last request; NaN where it may be the most that it can be."""
+
+    # of its next, its present or its last request
     amounts: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Tokens that the provider will count for its next request; of input, of output."""
+    """Tokens that the provider will count for it; of input, of output."""
     ticket: Ticket | None = None
-    """Its place in the limiter's queue, while a request waits or is under way."""
+    """Its place in the limiter's queue, while it waits or is under way."""
     held: float | None = None
-    """Dollars that are set aside for that request."""
-    heard: Callable[[bool], None] | None = None
-    """Hears once whether a request was answered, where other rows wait for that."""
-    call: Call | None = None
-    """The span of its request, where runs are traced."""
+    """Dollars that are set aside for it."""
+    sent: float = 0.0
+    """When it left."""
+    bill: float = 0.0
+    """Dollars that it cost; NaN where it may be the most that it can be."""
+    at_once: bool = False
+    """Whether its failure is one to ask again after, at once and for nothing."""
 
 
 @dataclass(slots=True)

@@ -120,5 +120,10 @@ class Fallback:
 
     def _tally(self, item: Item) -> Tally:
         """Begin to count what a row costs."""
-        elsewhere, heard, before = item.elsewhere, item.heard, item.attempts
-        return Tally(self._events, before, before > 0, elsewhere, heard=heard)
+        return Tally(
+            self._events,
+            attempts=item.attempts,
+            again=item.attempts > 0,
+            elsewhere=item.elsewhere,
+            heard=item.heard,
+        )
