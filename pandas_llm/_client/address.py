@@ -241,7 +241,7 @@ def account(endpoint: Endpoint, who: str = "") -> tuple[str, ...]:
 
 
 def _split_model(model: str | None) -> tuple[str, Preset, str]:
-    """Split ``provider/name``; a prefix that is no provider belongs to the name."""
+    """Split ``provider/name``; a prefix that is not a provider belongs to the name."""
     name, slash, rest = (model or "").partition("/")
     if slash and (preset := provider_preset(name)):
         return name, preset, rest

@@ -122,7 +122,7 @@ class Pace:
             return
         if error.retryable and not isinstance(error, RateLimitError):
             if self.history.sampling:
-                tally.failures += 1  # one row after the other is no outage
+                tally.failures += 1  # one row after the other is not an outage
             elif self.history.settled and nobody_there(error):
                 circuit.unmade()
             else:

@@ -84,7 +84,7 @@ class Progress(_Moment):
     """
 
     __slots__ = ("_headroom",)
-    _headroom: Headroom  # the run's own; no field, as it is no fact of this moment
+    _headroom: Headroom  # the run's own; not a field: it is not of this moment
 
     @property
     def headroom(self) -> float:

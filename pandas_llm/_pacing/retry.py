@@ -153,7 +153,7 @@ class Circuit:
         self._others = (*before[-1:], (row, self._clock()))
         self._retries -= 1.0
         several = len({id(row) for row in self._streak}) >= self.ROWS
-        # one failure in ten beside 256 requests is no outage: the others are answered
+        # one failure in ten beside 256 requests is not an outage: others are answered
         long = len(self._streak) >= max(self.STREAK, self._earlier + 1)
         if self._retries < 0 or (several and long):
             self._open()

@@ -77,7 +77,7 @@ def _default_question(
     records = []
     for source, side, places in ((left, "left", ones), (right, "right", others)):
         names = map(source.name, places)
-        # a dollar sign of a name is no beginning of another
+        # a dollar sign in a name does not begin another
         lines = (f"{n.replace('$', '$$')}: ${{{side}.{n}}}" for n in names)
         records.append("\n".join(lines))
     first, second = records

@@ -204,11 +204,10 @@ def _rebuilt(
 def _warn(names: Mapping[str, str]) -> None:
     listed = ", ".join(place.replace(":", ".") for place in names.values())
     what = f"the model {listed}" if listed else "checks of their own"
+    way = " or import the model first" if listed else ""
     warn(
         f"the job's keys have {what}, which its file does not hold: replies are "
-        "checked by their JSON schema alone. Pass keys= as in the call"
-        + " or import the model first"
-        * bool(names),
+        f"checked by their JSON schema alone. Pass keys= as in the call{way}",
         LLMWarning,
     )
 

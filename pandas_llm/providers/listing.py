@@ -128,7 +128,7 @@ def slots_of(response: HTTPResponse) -> int:
 
 
 def models_of(response: HTTPResponse) -> list[str] | None:
-    """Return the models that an answer lists; None where it is no list."""
+    """Return the models that an answer lists; None where it is not a list."""
     try:
         data = orjson.loads(response.body)
         listed = data["data"] if "data" in data else data["models"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def split(
     prompt: str, ends: Sequence[int], words: Words, marked: Marked
 ) -> str | list[Part]:
-    """Split a prompt where beginnings end that others have; blanks are no part."""
+    """Split a prompt where beginnings end that others have; blanks are not a part."""
     parts: list[Part] = []
     begin = 0
     for end in ends:

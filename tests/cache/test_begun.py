@@ -72,7 +72,7 @@ def test_choices_are_paid_once_however_their_row_ended(what, number, tmp_path):
     assert entries(path) == 2  # what was kept of the row has gone
 
 
-def test_who_asks_anew_gets_all_choices_anew(tmp_path):
+def test_a_refresh_asks_for_all_choices_again(tmp_path):
     answer = Single(3, "failure")
     with Server(answer) as server:
         ask(server, tmp_path / "c.sqlite")

@@ -91,7 +91,7 @@ def test_what_is_no_answer_is_not_kept(fault, ask, simulator):
     assert sent == 1
 
 
-def test_refresh_asks_anew_and_keeps_the_new_answers(ask, simulator):
+def test_refresh_asks_again_and_keeps_the_new_answers(ask, simulator):
     server = simulator()
     ask(server, facts(*range(10)))
     out, sent = ask(server, facts(*range(10)), refresh=True)
@@ -524,7 +524,7 @@ def test_a_cache_that_cannot_be_used_is_told_before_a_row_is_paid(
 
 
 @posix
-def test_a_cache_that_is_removed_in_use_is_told_of_and_begun_anew(on, tmp_path):
+def test_a_cache_that_is_removed_in_use_is_told_of_and_begun_again(on, tmp_path):
     """Else SQLite would go on in a file without a name, to the end of the run."""
     path = tmp_path / "c.sqlite"
     df = facts(*range(60))

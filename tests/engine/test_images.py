@@ -382,7 +382,7 @@ def test_equal_images_share_a_call_wherever_they_lie(simulator, tmp_path):
     assert server.stats()["requests"] == 2
 
 
-def test_another_image_under_the_same_path_is_asked_for_anew(simulator, tmp_path):
+def test_another_image_under_the_same_path_is_asked_for_again(simulator, tmp_path):
     server, path = simulator(), tmp_path / "cat.png"
     frame = pd.DataFrame({"name": ["x"], "photo": [path]})
     kept = tmp_path / "replies.sqlite"

@@ -60,7 +60,7 @@ def _event(lines: Sequence[bytes], *, failed: bool = False) -> list[Any]:
         if len(lines) > 1:
             return [one for line in lines for one in _event([line], failed=failed)]
         if not failed:
-            # what is no part of an object says that the server is there
+            # what is not part of an object says that the server is there
             return [_LOST] * text.startswith(b"{")
         event = {**_BROKEN, "message": text.decode("utf-8", "replace")}
     told = not failed or (isinstance(event, dict) and "error" in event)

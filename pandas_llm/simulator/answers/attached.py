@@ -40,7 +40,7 @@ def look_at(media_type: object, data: object, kinds: Collection[str] = IMAGES) -
     Raises
     ------
     ImageError
-        It is no base64, of another type than told, or of a type nobody takes.
+        It is not base64, of another type than told, or of a type nobody takes.
 
     Examples
     --------

@@ -107,7 +107,7 @@ def words_of(text: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def numbers_of(text: str) -> tuple[float, ...]:
-    """Return the numbers of a text that are no part of a date."""
+    """Return the numbers of a text that are not part of a date."""
     digits = (match.replace(",", "") for match in _NUMBER.findall(_DATE.sub(" ", text)))
     values = (float(n) if "." in n else int(n) for n in digits)
     return tuple(dict.fromkeys(values))

@@ -45,7 +45,7 @@ _KIND_OF_KEYWORD = {
 
 
 class SchemaError(ValueError):
-    """A schema that nothing can obey, or that is no schema."""
+    """A schema that nothing can obey, or that is not a schema."""
 
 
 class _EndlessError(SchemaError):
