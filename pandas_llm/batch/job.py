@@ -105,7 +105,7 @@ class BatchJob:
         Returns
         -------
         DataFrame or Series
-            As the verb gives it. Rows without an answer are failures of kind
+            As the verb returns it. Rows without an answer are failures of kind
             ``"batch"``; the same call without ``batch=True`` finishes them at once.
         """
         run = self._run(data)

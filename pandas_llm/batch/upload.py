@@ -292,11 +292,8 @@ class Upload:
 
     def keep(self, result: Result) -> None:
         """Put one answer into the cache, or note why there is none."""
-        name, n, reasons = (
-            result.custom_id,
-            self.client.spec.n,
-            self.journal.state.reasons,
-        )
+        name, n = result.custom_id, self.client.spec.n
+        reasons = self.journal.state.reasons
         if result.response is None:
             reasons[name] = result.reason
             return
@@ -339,9 +336,8 @@ class Upload:
     def _pay(self, told: Used | Reply) -> None:
         prices, counted = self.client.prices, told.tokens or Tokens()
         cost = prices.billed(told, batch=True)
-        self.journal.state.counters.pay(
-            cost, counted, prices.saved(counted, batch=True)
-        )
+        saved = prices.saved(counted, batch=True)
+        self.journal.state.counters.pay(cost, counted, saved)
 
 
 def _refused(response: HTTPResponse) -> bool:
