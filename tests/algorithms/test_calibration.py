@@ -18,7 +18,7 @@ from pandas_llm._algorithms import (
 )
 from pandas_llm.errors import ConfigurationError
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 seeds = st.integers(0, 2**32 - 1)
 
 

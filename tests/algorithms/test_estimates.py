@@ -12,7 +12,7 @@ from scipy import stats
 from pandas_llm._algorithms import drawn_mean, mcnemar, tuned_mean, wilson
 from pandas_llm._algorithms.estimates import NORMAL, student
 
-quick = settings(max_examples=100, deadline=None)
+quick = settings(max_examples=100)
 
 
 @pytest.mark.parametrize("degrees", [*range(1, 40), 98, 500, 10_000])

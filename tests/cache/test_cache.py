@@ -141,7 +141,6 @@ replies = st.builds(
 @given(st.dictionaries(st.binary(min_size=16, max_size=16), replies, max_size=5))
 @settings(
     max_examples=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_reply_comes_back_as_it_was_put(cache, entries):
@@ -411,7 +410,7 @@ def healthy():
         max_size=40,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_bytes_change_no_wrong_reply_comes_back(healthy, changes):
     spoilt = bytearray(healthy)
     for place, byte in changes:

@@ -92,7 +92,7 @@ def test_a_resting_task_leaves_its_slot_and_comes_back_before_new_ones():
     cancelled=st.sets(st.integers(0, 11)),
     limit=st.integers(1, 3),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_slot_is_lost_when_resting_tasks_are_cancelled(rests, cancelled, limit):
     async def run():
         slots = Slots(limit)

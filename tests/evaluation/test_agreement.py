@@ -21,7 +21,7 @@ from pandas_llm.errors import (
     MissingColumnError,
 )
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -17,7 +17,7 @@ from pandas_llm.errors import (
     MissingColumnError,
 )
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def rated(seed, share=0.5, rows=1000, boast=1.0):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -168,7 +168,6 @@ TYPES = st.recursive(
         st.text(min_size=1).filter(str.isalnum), TYPES, min_size=1, max_size=5
     )
 )
-@settings(deadline=None)
 def test_any_keys_give_a_schema_that_strict_modes_take(keys):
     schema = Records(parse_keys(keys)).schema
     assert strict_problem(schema) is None

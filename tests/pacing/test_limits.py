@@ -165,7 +165,7 @@ def test_a_ticket_thought_dead_may_come_back(limiter, clock):
 # -- properties ----------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rate=st.sampled_from([6, 60, 600, 6000]),
     steps=st.lists(
@@ -204,7 +204,7 @@ def test_grants_never_exceed_the_burst_and_the_rate(rate, steps):
             assert last - first + 1 <= burst + rate / 60 * (end - start) + 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.floats(0, 2000), min_size=2, max_size=30),
     requests=st.sampled_from([None, 60, 6000]),
@@ -237,7 +237,7 @@ def test_the_order_of_reservations_is_kept(sizes, requests, tokens, pause, seed)
     assert all(times[n] <= times[n + 1] for n in range(len(tickets) - 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     jumps=st.lists(st.floats(-1e6, 5), min_size=1, max_size=50),
     limit=st.sampled_from([60, 6000]),
@@ -266,7 +266,7 @@ QUOTA = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     answers=st.lists(
         st.tuples(

@@ -2,7 +2,7 @@
 
 import pytest
 from clock import Clock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pandas_llm._pacing import Headroom, RateLimiter
@@ -82,7 +82,6 @@ def sent(limiter, clock, seconds, tokens=100.0):
     return count
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.05, 1.0), min_size=1, max_size=6))
 def test_a_limiter_keeps_to_the_part_it_has_at_the_time(parts):
     clock = Clock()

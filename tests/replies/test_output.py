@@ -9,7 +9,7 @@ import json
 from typing import Annotated, Any, Literal, Optional
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from replies import LIST, ONE, TYPES, WORD, one
@@ -307,7 +307,6 @@ def as_json(keys: Any, records: list[tuple[Any, ...]]) -> str:
 
 
 @given(keys_and_records())
-@settings(deadline=None)
 def test_what_is_written_is_read(drawn):
     keys, records = drawn
     assert end(Records(parse_keys(keys)), as_json(keys, records)) == records
@@ -323,7 +322,6 @@ WRAPPINGS = [
 
 
 @given(keys_and_records(), st.sampled_from(WRAPPINGS))
-@settings(deadline=None)
 def test_what_is_written_is_read_within_fences_prose_and_thinking(drawn, wrapping):
     keys, records = drawn
     reply = wrapping.format(as_json(keys, records))
@@ -331,7 +329,6 @@ def test_what_is_written_is_read_within_fences_prose_and_thinking(drawn, wrappin
 
 
 @given(keys_and_records(), st.data())
-@settings(deadline=None)
 def test_of_a_reply_cut_anywhere_only_whole_records_are_kept(drawn, data):
     keys, records = drawn
     whole = as_json(keys, records)
@@ -356,7 +353,6 @@ brackets = st.text(st.sampled_from("{}[]\":,'\\ tfn1-.e\nq<think>/`"), max_size=
 
 
 @given(text | brackets, st.sampled_from(["stop", "length", None]))
-@settings(deadline=None)
 @example("[" * 3000, "stop")
 @example('{"q": ' * 3000, "length")
 def test_nothing_but_an_output_error_escapes_from_any_text(reply, finish):
@@ -365,7 +361,6 @@ def test_nothing_but_an_output_error_escapes_from_any_text(reply, finish):
 
 
 @given(json_values, st.integers(0, 40), st.sampled_from(["stop", "length"]))
-@settings(deadline=None)
 def test_nothing_but_an_output_error_escapes_from_any_json(value, spoilt, finish):
     reply = json.dumps(value)
     for output in OUTPUTS:

@@ -529,7 +529,7 @@ def source(piece: str) -> str:
 
 
 @given(objects, st.data())
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_mending_neither_drops_nor_invents_a_letter_or_a_digit(value, data):
     whole = json.dumps(value, ensure_ascii=False)
     for _ in range(data.draw(st.integers(1, 3))):

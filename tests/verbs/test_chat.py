@@ -5,7 +5,7 @@ import stat
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pandas_llm
@@ -42,7 +42,6 @@ def test_every_row_is_a_chat_in_openais_form(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["chats.jsonl"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), min_size=1))
 def test_any_text_comes_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("chats") / "chats.jsonl"
@@ -137,7 +136,6 @@ CELLS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5))
 def test_json_lines_come_back_as_they_were(tmp_path_factory, cells):
     folder = tmp_path_factory.mktemp("lines")
@@ -151,7 +149,6 @@ def test_json_lines_come_back_as_they_were(tmp_path_factory, cells):
     assert [json.loads(line) for line in out.split("\n") if line] == rows
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))))
 def test_a_csvs_texts_come_back_as_they_were(tmp_path_factory, cells):
     folder = tmp_path_factory.mktemp("cells")

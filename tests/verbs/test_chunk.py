@@ -37,7 +37,7 @@ def chunks(text, **options):
     return series.llm.chunk(**options)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(TEXTS, st.integers(2, 60))
 def test_joined_chunks_are_the_text_and_none_is_too_long(text, size):
     try:
@@ -52,7 +52,7 @@ def test_joined_chunks_are_the_text_and_none_is_too_long(text, size):
     assert out["chunk"].tolist() == list(range(len(out)))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(TEXTS.filter(lambda t: not re.search("[\ud800-\udfff]", t)), st.data())
 def test_with_overlap_chunks_follow_each_other_without_a_gap(text, data):
     size = data.draw(st.integers(4, 60))

@@ -153,7 +153,7 @@ def standing():
         yield server
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @pytest.mark.filterwarnings("ignore:column .* is NA in every row")
 @given(
     st.lists(st.sampled_from("abcdefgh") | st.none(), max_size=30),

@@ -76,11 +76,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(KEYS, OPTIONS)
 def test_a_plan_is_the_same_on_arrival_in_another_process(worker, keys, options):
     plan = Plan("About ${text}", keys, model="sim", **options)
