@@ -650,7 +650,7 @@ def test_nothing_but_refusals_shows_the_last_words(answered):
     with Server(answer) as server:
         _, error = run(server, frame(100), concurrency=8, patience=2)
         took = time.monotonic() - start
-    assert 2 < took < 5  # no wait of the limiter's is slept through to the end
+    assert 2 < took < 8  # no wait of the limiter's is slept through to the end
     assert type(error) is errors.RateLimitedTooLong
     assert "come back in spring" in str(error)
     assert "patience=2" in str(error)
