@@ -134,15 +134,15 @@ class RunLog:
 def join_summaries(
     summaries: Sequence[Mapping[str, Any]], starts: Sequence[float] | None = None
 ) -> dict[str, Any]:
-    """Return the summaries of several runs as one.
+    """Return the summaries of several runs, or of none, as one.
 
     `starts` are the seconds at which they began; without, each followed the last.
     """
     if starts is None:
         starts = [0.0, *accumulate(one["seconds"] for one in summaries)][:-1]
     spans = list(zip(starts, summaries, strict=True))
-    seconds = max(start + one["seconds"] for start, one in spans)
-    width = max(one["width"] for one in summaries)
+    seconds = max((start + one["seconds"] for start, one in spans), default=0.0)
+    width = max((one["width"] for one in summaries), default=_FIRST_WIDTH)
     while seconds >= BUCKETS * width:
         width *= 2
     series: dict[str, Any] = {}

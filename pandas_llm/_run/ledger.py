@@ -116,7 +116,5 @@ class Ledger:
         head: dict[str, Any] = {"verb": self._verb, "usage": asdict(self.usage)}
         if "cascade_bound" in facts:
             head["cascade"] = dict(facts)
-        if not self._logs:
-            return head
-        head["ended"] = self._logs[-1].get("ended")
+        head["ended"] = self._logs[-1].get("ended") if self._logs else None
         return head | join_summaries(self._logs)

@@ -213,7 +213,7 @@ def _place(quote: str, start: Any, cells: Sequence[str], prompt: str) -> int:
 
 def text(value: Any) -> str:
     """Return a cell as it is shown; vectors are cut."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim == 1:
         head = ", ".join(f"{number:.3g}" for number in value[:_LONG])
         return f"[{head}{', …' * (len(value) > _LONG)}] ({len(value):,} numbers)"
     if is_na(value):

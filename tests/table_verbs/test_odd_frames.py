@@ -149,6 +149,7 @@ def test_verbs_over_the_table_take_columns_of_any_name_and_cells_of_any_kind(
         assert some.dtypes.equals(frame.dtypes)
         assert some.columns.identical(frame.columns)
         assert some.index.isin(frame.index).all()
+        assert repr(some.llm.view())
     assert groups.index.identical(frame.index)
     assert found.columns[-1] in ("score", ("score", ""))
     assert found.columns[:-1].equals(frame.columns)
@@ -367,6 +368,11 @@ def test_where_nothing_is_asked_there_is_an_empty_preview(verb, rows, sim):
     sent = rows.llm.preview(as_requests=True, **given)
     assert (len(sent), sent.columns.tolist()) == (0, ["url", "headers", "body"])
     assert rows.llm.estimate(**given).requests == 0
+    del given["verb"]
+    out = getattr(rows.llm, verb)(**given)
+    if verb != "agg":  # whose answer is None
+        assert f"{verb}, no model" in out.llm.report()._repr_html_()
+        assert repr(out.llm.view()) + str(out.llm.report())
 
 
 @pytest.mark.parametrize("verb", ["matches", "duplicated", "ngroup", "agg", "merge"])
