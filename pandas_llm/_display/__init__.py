@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pandas_llm._display.bar import Bar, in_notebook
-from pandas_llm._display.pages import page, page_path
+from pandas_llm._display.pages import page
+from pandas_llm._display.paths import checked_path, page_path
 from pandas_llm._display.progress import Progress, Status
 from pandas_llm._display.tables import SmallTable, as_html, as_text, dollars
 from pandas_llm._display.tracebacks import trims_traceback
@@ -18,6 +19,7 @@ __all__ = [
     "Usage",
     "as_html",
     "as_text",
+    "checked_path",
     "dollars",
     "in_notebook",
     "page",

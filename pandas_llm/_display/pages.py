@@ -5,15 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pandas_llm.errors import InvalidValueError
-
-if TYPE_CHECKING:
-    from os import PathLike
-
-_ENDINGS = ("", ".html", ".htm")
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -45,14 +37,3 @@ def page(
         allowed=f"'sha256-{digest}'" if script else "'none'",
         width=width,
     )
-
-
-def page_path(path: str | PathLike[str]) -> Path:
-    """Return the file of a page; raise for the ending of another kind of file."""
-    place = Path(path).expanduser()
-    if place.suffix.lower() not in _ENDINGS:
-        raise InvalidValueError(
-            f"{path}: a page is HTML, so its file must end in .html or .htm, not "
-            f"{place.suffix}; a browser prints it as PDF"
-        )
-    return place

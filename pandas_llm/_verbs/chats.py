@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pandas_llm._display import trims_traceback
+from pandas_llm._display import checked_path, trims_traceback
 from pandas_llm.errors import InvalidValueError, TemplateError
 from pandas_llm.options import check_value, one_of
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from pandas_llm._rows import Source, Template
+
+_ENDINGS = (".jsonl", ".ndjson", ".json")
 
 
 class ChatFile(NamedTuple):
@@ -54,7 +56,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     data : DataFrame, Series or list of dicts
         One chat a row.
     path : str or path
-        The file; it is replaced when all is written, or stays as it was.
+        The file, ``.jsonl``; it is replaced when all is written, or stays as it was.
     user, assistant : str
         Templates of the question and of the wanted answer; ``${column}`` stands for
         the row's value.
@@ -75,7 +77,8 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     TemplateError
         For a name that is not a column; for an `assistant` without columns.
     ValueError
-        For missing values, a message without text, or no rows; nothing is written.
+        For missing values, a message without text, no rows, or a file of another
+        ending; nothing is written.
 
     Examples
     --------
@@ -94,6 +97,7 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     from pandas_llm._rows import Template, missing_rows, source_of
 
     check_value("na_action", na_action, one_of("raise", "ignore"))
+    target = checked_path(path, _ENDINGS, "chats are JSON Lines")
     source = source_of(data)
     texts = {} if system is None else {"system": system}
     texts |= {"user": user, "assistant": assistant}
@@ -111,7 +115,6 @@ def to_chat_jsonl(  # noqa: PLR0913 - all by name but the first two
     lines = list(_chats(source, templates, columns, missing))
     if not lines:
         raise InvalidValueError("there are no rows to write")
-    target = Path(path).expanduser()
     with replacing(target) as file:
         file.write(b"".join(lines))
     return ChatFile(target, len(lines))

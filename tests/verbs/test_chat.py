@@ -85,6 +85,13 @@ def test_what_no_model_should_learn_is_refused(data, options, error, words, tmp_
     assert [p.name for p in tmp_path.iterdir()] == ["chats.jsonl"]
 
 
+@pytest.mark.parametrize("name", ["chats.csv", "chats.jsonl.gz", "chats.parquet"])
+def test_chats_are_written_under_no_ending_but_their_own(name, tmp_path):
+    with pytest.raises(ValueError, match=r"chats are JSON Lines, .* \.jsonl or"):
+        pandas_llm.to_chat_jsonl(PAIRS, tmp_path / name, na_action="ignore", **ROLES)
+    assert not list(tmp_path.iterdir())
+
+
 def test_rows_with_gaps_are_left_out_when_asked(tmp_path):
     written = pandas_llm.to_chat_jsonl(
         PAIRS, str(tmp_path / "c.jsonl"), na_action="ignore", **ROLES

@@ -235,7 +235,7 @@ def test_a_page_is_written_under_no_ending_but_its_own(run, tmp_path, monkeypatc
         lambda path: out.llm.report(tmp_path / "run.html", view=path),
     ):
         for name in ("run.pdf", "run.html.gz", "RUN.MD"):
-            with pytest.raises(ValueError, match=r"must end in \.html or \.htm, not"):
+            with pytest.raises(ValueError, match=r"must end in \.html or \.htm"):
                 write(tmp_path / name)
     assert not list(tmp_path.iterdir())
     monkeypatch.setenv("HOME", str(tmp_path))
