@@ -341,6 +341,8 @@ def _joined(
             (right, names.right, others),
         )
     ]
+    for half in halves:
+        half.attrs = {}  # which pandas compares, and arrays in them have no one truth
     out = pd.concat(halves, axis=1)
     if names.origin is not None:
         kinds = pd.Index(["left_only", "right_only", "both"])

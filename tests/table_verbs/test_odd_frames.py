@@ -378,7 +378,7 @@ def test_where_nothing_is_asked_there_is_an_empty_preview(verb, rows, sim):
 @pytest.mark.parametrize("verb", ["matches", "duplicated", "ngroup", "agg", "merge"])
 def test_attrs_and_flags_are_those_of_the_data_as_with_pandas(verb, sim):
     frame = TEXT.set_flags(allows_duplicate_labels=False)
-    frame.attrs["from"] = ["a list"]
+    frame.attrs = {"from": ["a list"], "at": np.array([1, 2])}
     first = {"matches": "Is ${text} nice?", "agg": "What?", "merge": frame}
     more = {"agg": {"column": "text", "by": "n"}, "merge": {"on": "text"}}
     asked = frame.llm.complete("On ${text}", **sim)
