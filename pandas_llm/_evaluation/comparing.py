@@ -249,9 +249,9 @@ def _changed(
             columns += [before.rename(f"{name}_old"), after.rename(f"{name}_new")]
         else:
             columns.append(before)
-    changed = pd.concat(columns, axis=1)
-    changed.attrs = {}
-    return changed
+    for column in columns:
+        column.attrs = {}  # which pandas compares, and arrays in them have no one truth
+    return pd.concat(columns, axis=1)
 
 
 # -- against the truth ----------------------------------------------------------
