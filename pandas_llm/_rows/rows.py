@@ -215,13 +215,15 @@ def name_of(label: Any) -> str:
     return str(label[0] if new else label)
 
 
-def check_new(source: Source, names: Iterable[str], way: str = "") -> None:
+def check_new(
+    source: Source, names: Iterable[str], way: str = "pass another name="
+) -> None:
     """Raise for a new column that is there already; `way` is a way out."""
     taken = [name for name in names if name in source.frame.columns]
     if taken:
         raise InvalidValueError(
-            f"the frame has a column {taken[0]!r} already: {way or 'rename the key'}, "
-            "or drop the column first"
+            f"the frame has a column {taken[0]!r} already: {way}, or drop the column "
+            "first"
         )
 
 

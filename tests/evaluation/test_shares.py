@@ -332,7 +332,7 @@ def test_the_column_is_found_by_its_probabilities(column):
         ({"k": True}, InvalidTypeError, "whole number"),
         ({"k": 5, "column": "nothing"}, MissingColumnError, "'nothing'"),
         ({"k": 5, "column": "plain"}, InvalidValueError, "no column says how sure"),
-        ({"k": 5, "name": "label"}, InvalidValueError, "has a column 'label' already"),
+        ({"k": 5, "name": "label"}, InvalidValueError, "already: pass another name="),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_words(given, error, words):

@@ -161,7 +161,11 @@ def test_an_error_of_the_tokenizer_is_seen_as_it_is():
         ({"max_tokens": 5, "overlap": -1}, ValueError, "overlap must be"),
         ({"max_tokens": 5, "column": "txt"}, KeyError, "did you mean 'text'"),
         ({"max_tokens": 5, "column": "id"}, TypeError, "a text is needed, not 1"),
-        ({"max_tokens": 5, "name": "id"}, ValueError, "has a column 'id' already"),
+        (
+            {"max_tokens": 5, "name": "id"},
+            ValueError,
+            "has a column 'id' already: pass another name=",
+        ),
         ({"max_tokens": 5, "tokenizer": 3}, TypeError, "must be a callable or have"),
         ({"max_tokens": 5, "column": None}, KeyError, "name the column"),
     ],
