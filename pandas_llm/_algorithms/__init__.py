@@ -25,7 +25,7 @@ from pandas_llm._algorithms.estimates import (
     tuned_mean,
     wilson,
 )
-from pandas_llm._algorithms.groups import group_pairs
+from pandas_llm._algorithms.groups import group_pairs, questions_at_most
 from pandas_llm._algorithms.packing import pack
 from pandas_llm._algorithms.ranking import (
     questions_asked,
@@ -55,6 +55,7 @@ __all__ = [
     "pack",
     "prior",
     "questions_asked",
+    "questions_at_most",
     "reliability",
     "review_chances",
     "sample_size",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 import pandas as pd
 
-from pandas_llm._algorithms import group_pairs
+from pandas_llm._algorithms import group_pairs, questions_at_most
 from pandas_llm._table_verbs.pairs import (
     NEAREST,
     Judge,
@@ -209,7 +209,7 @@ def _program(
 
     def steps(data: Any) -> Steps[Any]:
         pairs = candidates(judge.left, judge.right, arguments)
-        yield from judge.prepare(pairs)
+        yield from judge.prepare(pairs, questions_at_most)
         numbers = yield from in_rounds(group_pairs(unlike.rows, pairs), judge.ask)
         groups = pd.factorize(numbers[places])[0]
         return finish(data, pd.Series(groups, index=data.index, name="group"))

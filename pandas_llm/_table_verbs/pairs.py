@@ -160,7 +160,8 @@ class Judge:
         self.left, self.right = _sides(left, right, question, self.plan, named)
         sure = partial(asked, confidence=True)
         self._models = cheap_first(arguments, self.plan, sure, "recall", "precision")
-        self._key, self._most = key, 0
+        self._key = key
+        self._most: Callable[[], int] = int
         self._answers: dict[Pair, bool | None] = {}
         self._cascade: Cascade | None = None
 
@@ -173,7 +174,7 @@ class Judge:
             result = yield from steps(data)
             return WithFacts(result, self._cascade.facts if self._cascade else {})
 
-        told = {"span": lambda first: (first, self._most), **told}
+        told = {"span": lambda first: (first, self._most()), **told}
         return Program(name, with_facts, [self.plan], models=self._models, **told)
 
     def narrow(self, source: Source) -> None:
@@ -182,9 +183,14 @@ class Judge:
             side._replace(source=source) for side in (self.left, self.right)
         )
 
-    def prepare(self, pairs: Sequence[Pair]) -> Steps[None]:
-        """Answer what needs no rounds: a batch, or what a cheap model is sure of."""
-        self._most = len(pairs)
+    def prepare(
+        self, pairs: Sequence[Pair], most: Callable[[Sequence[Pair]], int] = len
+    ) -> Steps[None]:
+        """Answer what needs no rounds: a batch, or what a cheap model is sure of.
+
+        `most` returns how many questions may come of the pairs.
+        """
+        self._most = partial(most, pairs)
         if not pairs:
             return
         if self.plan.settings.batch:  # a batch takes hours

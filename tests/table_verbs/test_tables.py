@@ -954,6 +954,7 @@ def test_what_is_asked_of_each_row_can_be_seen_and_estimated_before():
 
 RANGES = {
     "ngroup": {"subset": "name", "template": TWO},
+    "duplicated": {"template": TWO, "block": lambda _: [(0, 2), (2, 4)]},
     "drop_duplicates": {"subset": "name", "template": TWO, "block": None},
     "merge": {"right": PEOPLE.tail(3), "template": TWO, "validate": "1:1"},
     "nlargest": {"k": 2, "template": MORE},
