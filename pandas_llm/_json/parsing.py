@@ -143,7 +143,7 @@ def _unwrapped(text: str) -> str:
     if _HEADLESS.match(text):
         return "{" + text
     # where all quotes are escaped, the outer ones are lost
-    lost = '"' in text and _QUOTE.search(text) is None
+    lost = '\\":' in text and _QUOTE.search(text) is None
     whole = f'"{text}"' if lost else text
     try:
         inner = _DECODER.decode(whole) if whole[:1] == '"' else None

@@ -35,8 +35,8 @@ TOO_LONG = "the JSON is broken, and too long to be mended"
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _COLON = r"\s*(?::+|=>?)"
 KEYS = (
-    re.compile(r'"{1,2}((?:[^"\\\n]|\\.){0,400})"{1,2}' + _COLON),
-    re.compile(r"'((?:[^'\\\n]|\\.){0,400})'" + _COLON),
+    re.compile(r'"{1,2}(?!\s*,)((?:[^"\\\n]|\\.){0,400})"{1,2}' + _COLON),
+    re.compile(r"'(?!\s*,)((?:[^'\\\n]|\\.){0,400})'" + _COLON),
     re.compile(r"[“”„]([^“”„\"\n]{0,400})[“”\"]" + _COLON),
     re.compile(r"`([^`\n]{0,400})`" + _COLON),
     re.compile(r"«([^»\n]{0,400})»" + _COLON),
@@ -47,6 +47,11 @@ KEY_AHEAD = re.compile(
     r"""|["']?[\w$][\w$.\- ]{0,200}["']?)\s*(?::|=)"""
 )
 _NEXT_KEY = re.compile(rf"\s*(?:{KEYS[0].pattern}|{KEYS[1].pattern})")
+_VALUE_AHEAD = re.compile(r"\s*(?:[\"'\[{\d-]|(?:true|false|null)\b)")
+_KEY_WITHIN = re.compile(
+    r"""[,}]\s*(["'])[\w$.\- ]{1,200}(?:\1\s*:|(?:\1\s|:)\s*["'\d\[{])"""
+)
+_KEY = "a key may begin in a text"
 QUOTED_KEY = re.compile(r'"[^"\\\n]{0,400}"\s*:')
 
 
@@ -90,14 +95,20 @@ class Texts:
                 continue
             self._at = at + 1 if ends else self._lost_quote(start, at)
             start += inner == 1 and first == start  # two quotes at the beginning
-            return unescaped(text[start : at if ends else self._at])
+            return self._whole(start, at if ends else self._at, sure=not inner)
         closed = self._unclosed(start) if mark == '"' and not inner else None
         if closed is not None:
             self._at = closed
-            return unescaped(text[start:closed])
+            return self._whole(start, closed, sure=False)
         self._at = start
         too_long = len(text) > self._limit
         raise ValueError(TOO_LONG if too_long else "the JSON breaks off")
+
+    def _whole(self, start: int, end: int, *, sure: bool) -> str:
+        """Return a text; raise where it is not sure to end before the next key."""
+        if not sure and _KEY_WITHIN.search(self._text, start, end):
+            self._refuse(_KEY)
+        return unescaped(self._text[start:end])
 
     def _ends_low(self, start: int, at: int) -> bool:
         """Return whether a quote ends a quotation in a text, as in „yes" here."""
@@ -122,7 +133,7 @@ class Texts:
         closes = CLOSES.match(text, at + 1)
         follower = closes[1] if closes else ""
         if closes and follower in (",", ";"):
-            return self._comma_ends(closes.end(), inner, within)
+            return self._comma_ends(closes.end(), inner, mark)
         if closes and follower != ":":
             return True
         if mark == '"' and isinstance(within, dict) and QUOTED_KEY.match(text, at):
@@ -130,19 +141,23 @@ class Texts:
             lost = before.rstrip(" \t").endswith((",", "\n"))
             if not inner and (lost or _LOST_BEFORE.search(before)):
                 return False
-        if follower == ":":
+        if closes and follower == ":":
+            if _VALUE_AHEAD.match(text, closes.end()):
+                self._refuse(_KEY)
             return None
         return self._comma_lacks(at, inner, mark)
 
-    def _comma_ends(self, at: int, inner: int, within: Any) -> bool | None:
+    def _comma_ends(self, at: int, inner: int, mark: str) -> bool | None:
         """Return whether a text ends at a quote with a comma behind it."""
         if inner % 2 == 0:
             return True  # what follows must fit, or there is an error
-        if isinstance(within, dict):
-            after = self._text[at : at + 200].lstrip()[:1]
-            fits = KEY_AHEAD.match(self._text, at) is not None or after in "}]"
-            return True if fits else None
-        if self._text[at : at + 200].lstrip()[:1] in ('"', ""):
+        after = self._text[at : at + 200].lstrip()[:1]
+        if isinstance(self._open[-1], dict):
+            has_key = KEY_AHEAD.match(self._text, at) is not None
+            if has_key and mark == '"' and (after.isalnum() or after in "_$"):
+                self._refuse("a text may end at two places")
+            return True if has_key or after in "}]" else None
+        if after in ('"', ""):
             self._refuse("a text may end at two places")
         return None
 

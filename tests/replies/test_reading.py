@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import re
 from decimal import Decimal  # noqa: TC003 - pydantic reads the annotation
@@ -415,6 +416,18 @@ BROKEN = [
         )
     ),
     ("v: a", ["v: a", "a"], "v: a"),
+    *(
+        (reply, str, AGAIN)
+        for reply in (
+            '{"v": "He said "go", she: "no""}',
+            '{"v": "a": "b"}',
+            '{"v": "a". "w": "b"}',
+            '{"v": "hello "w": 5, "x": "y"}',
+            "{'v': 'hello 'w': 'x'}",
+            "{'v': \"it's, 'w': 5}",
+        )
+    ),
+    ('{"v": "He wrote "Sir": a title"}', str, 'He wrote "Sir": a title'),
     ('{\\"v\\": \\"a \\\\\\"b\\\\\\"\\"}', str, 'a "b"'),
     ('{\n  \\"v\\": \\"a\\"\n}', str, "a"),
     ('It says \\"a\\"', str, AGAIN),
@@ -563,6 +576,23 @@ def test_mending_neither_drops_nor_invents_a_letter_or_a_digit(value, data):
 def test_what_a_mark_would_mend_is_mended(broken, found):
     found = found or {"a": 'He said "yes", then left', "b": Number(1)}
     assert mended(broken, 0)[0] == found
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("first", ["hello", "it's, so", 'say "hi" now'])
+def test_a_text_whose_marks_are_lost_never_takes_in_the_next_key(first, raw):
+    optional = str | None
+    output = Records(parse_keys({"a": optional, "b": optional}), single=True)
+    values = (first, 'a "quoted"')
+    whole = json.dumps(dict(zip("ab", values, strict=True)))
+    whole = whole.replace("\\", "") if raw else whole
+    marks = [at for at, one in enumerate(whole) if one in '\\",:{}']
+    for lost in itertools.combinations(marks, 2):
+        reply = "".join(one for at, one in enumerate(whole) if at not in lost)
+        with contextlib.suppress(OutputError):
+            ((a, b),), _ = output.read(Choice(reply, "stop"))
+            said = [letters([one]) for one in (a, b)]
+            assert said == [letters([one]) for one in values]
 
 
 @pytest.mark.parametrize(
