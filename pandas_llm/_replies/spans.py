@@ -39,6 +39,11 @@ _TOKENS = re.compile(
 _DENIED = re.compile("['\u2019]t\\b")
 _LAST_WORD = re.compile(r"[^\W\d_]+\Z")
 _SIGNED = re.compile(r"(?:^|[\s(\[])[-\u2212]\Z")
+_MARKED_NUMBER = re.compile(
+    r"(?<![\d.,])(?:\d+\.\d+|\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?![.,]?\d)"
+)
+"""A fraction or thousands: not a date such as 31.01.2026, nor a list."""
+_LONGEST = 30
 _PLAIN = re.compile("[!-~]+(?: [!-~]+)*(?![\u0300-\U0010ffff])")
 """A run that needs no look at each of its characters: five times as fast."""
 _MARKS = str.maketrans("'`", '""')
@@ -170,8 +175,13 @@ def _cuts_number(text: str, start: int, end: int) -> bool:
     """Return whether a place has only a part of a number, which is another one."""
     if text[start].isdigit() and _SIGNED.search(text, max(0, start - 2), start):
         return True
-    ends = (at for at in (start, end) if 0 < at < len(text))
-    return any(text[at - 1 : at + 1].isdigit() for at in ends)
+    for at in (start, end):
+        if 0 < at < len(text):
+            near = max(0, at - _LONGEST), at + _LONGEST
+            numbers = map(re.Match.span, _MARKED_NUMBER.finditer(text, *near))
+            if text[at - 1 : at + 1].isdigit() or any(a < at < b for a, b in numbers):
+                return True
+    return False
 
 
 def _is_part(text: str, start: int, end: int) -> bool:
