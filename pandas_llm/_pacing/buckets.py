@@ -123,6 +123,8 @@ class Mirror(Bucket):
     ) -> None:
         limit = quota.limit or 1.0
         self._quota = (quota.limit, quota.period)
+        self.share = 1.0
+        """Of the requests, those that the server counts here."""
         rate = limit / quota.period
         amount = ticket.amounts[unit]
         size = rate / 4
@@ -154,6 +156,17 @@ class Mirror(Bucket):
         if (quota.limit, quota.period) != self._quota:
             return False
         return self._windowed or not _is_window(quota)
+
+    def scale(self, share: float, now: float, sent: float) -> None:
+        """Grant as much as a server does that counts only a share of the requests.
+
+        Its burst stays: chance does not divide so few evenly.
+        """
+        self.advance(now, sent)
+        by, self.share = self.share / share, share
+        self.rate *= by
+        self.slope *= by
+        self._drift *= by
 
     def correct(self, ticket: Ticket, used: float) -> None:
         """Undo what was booked too much, unless an answer has shown it already."""
@@ -209,7 +222,8 @@ class Mirror(Bucket):
         amount = ticket.amounts[self.unit]
         small = self.size < 3 * amount
         if small and self.unit == REQUESTS:  # it may have come a moment too soon
-            self.rate = self.slope = spaced((self._quota[0] or 1.0) / self._quota[1])
+            rate = (self._quota[0] or 1.0) / self._quota[1] / self.share
+            self.rate = self.slope = spaced(rate)
         if small or self.credit - sent >= amount:
             return False
         self._hold_back(self.reserve + amount)
@@ -218,7 +232,7 @@ class Mirror(Bucket):
     def _left(self, quota: Quota) -> float | None:
         if quota.remaining is None:
             return None
-        later = (quota.reset or 0.0) * self.rate if self._windowed else 0.0
+        later = (quota.reset or 0.0) * self.rate * self.share if self._windowed else 0.0
         return quota.remaining - later - self.reserve
 
     def _learn_drift(self, by: float, idle: float) -> None:

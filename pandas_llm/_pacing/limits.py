@@ -11,13 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pandas_llm._pacing.buckets import Amounts, Ticket
-    from pandas_llm.types import Quotas
+    from pandas_llm.types import Quota, Quotas
 
 _PerMinute: TypeAlias = tuple[float | None, float | None]
 _STRICTEST: Final = 1 / 8
 """The part of a burst below which no smaller one helps."""
 _NOTHING: Final = 1e-9
 """Units a second that stand for a part of zero."""
+_MEMORY: Final = 0.98
+"""The weight that older answers keep with each new one: the last 50 count most."""
+_FORGOTTEN: Final = 1e-4
+"""The weight of an answer that counts no more: after 450 others."""
+_ALIKE: Final = 1.25
+"""Two limits that are nearer to each other are one that changes a little."""
+_RARE: Final = 0.05
+"""A limit told so much less often than the most frequent makes nobody wait."""
+_SURPRISE: Final = 10.0
+"""How unlikely it must be that a limit holds when nobody tells it; a logarithm."""
 _FAR: Final = 10.0
 """Periods after which a reset is believed, and no mistake for the period's end."""
 
@@ -67,6 +77,7 @@ class Limits:
         """Until when headers say that nothing is left of a limit without a number."""
         self._explicit: dict[int, Bucket] = {}
         self._mirrors: dict[int, Mirror] = {}
+        self._upstreams = tuple(Upstreams() for _ in range(4))
         self._burst = 1.0
         """The part of the usual burst that the server grants, by its refusals."""
         self._explained = 0
@@ -201,11 +212,57 @@ class Limits:
             mirror = self._mirrors.get(unit)
             if mirror is None and (quota.limit is None or quota.limit < 1):
                 continue
-            if mirror is None or not mirror.fits(quota):
-                self._mirrors[unit] = Mirror(unit, quota, ticket, now, sent[unit])
-                self.rebind(now, sent)
-            else:
+            binds = self._upstreams[unit].hear(quota)
+            if mirror is not None and mirror.fits(quota):
                 mirror.measure(ticket, quota, now, sent[unit], refused=refused)
+            elif binds:
+                mirror = Mirror(unit, quota, ticket, now, sent[unit])
+                self._mirrors[unit] = mirror
+                self.rebind(now, sent)
+            share = self._upstreams[unit].share
+            if mirror is not None and binds and mirror.share != share:
+                mirror.scale(share, now, sent[unit])
+                self.rebind(now, sent)
+
+
+class Upstreams:
+    """The limits of one unit that answers tell: several, where a gateway has several.
+
+    Each holds for the requests that its upstream gets, by how many of the latest
+    answers told it.
+    """
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        """Of the requests, those for which the limit holds that binds first."""
+        self._counts: dict[tuple[float, float], float] = {}
+        """How many of the latest answers told each, with its period."""
+        self._missed: dict[tuple[float, float], float] = {}
+        """By how much it surprises that none tells it, of each that still holds."""
+
+    def hear(self, quota: Quota) -> bool:
+        """Record which limit an answer tells; return whether that one binds first."""
+        if quota.limit is None or quota.limit < 1:
+            return False
+        counts, missed = self._counts, self._missed
+        told, total = (quota.limit, quota.period), sum(counts.values())
+        for limit, period in counts:
+            if period == told[1] and 1 / _ALIKE < limit / told[0] < _ALIKE:
+                told = limit, period
+        for one in missed:
+            missed[one] -= math.log(max(1e-9, 1.0 - counts[one] / total))
+        missed[told] = 0.0
+        counts = {one: n * _MEMORY for one, n in counts.items() if n > _FORGOTTEN}
+        counts[told] = counts.get(told, 0.0) + 1.0
+        self._counts = counts
+        self._missed = missed = {
+            one: by for one, by in missed.items() if by < _SURPRISE and one in counts
+        }
+        rare = _RARE * max(counts[one] for one in missed)
+        binding = (one for one in missed if counts[one] >= rare)
+        least = min(binding, key=lambda one: one[0] / one[1] / counts[one])
+        self.share = counts[least] / sum(counts[one] for one in missed)
+        return told == least
 
 
 def added(one: Amounts, other: Amounts, of: float = 1.0, to: float = 1.0) -> Amounts:

@@ -70,6 +70,48 @@ class Tenth(Window):
         return Quota(60 * self.rate, left, reset, 60.0)
 
 
+class Gateway(Meter):
+    """Several accounts behind one address: each request is one's, by chance."""
+
+    def __init__(self, *accounts: tuple[float, Meter]) -> None:
+        self.weights = [weight for weight, _ in accounts]
+        self.meters = [meter for _, meter in accounts]
+        self.chance = random.Random(1)
+        self.turn()
+        tightest = min(m.rate / w for w, m in accounts)
+        super().__init__(tightest * sum(self.weights), 1.0)
+
+    def turn(self) -> None:
+        self.its = self.chance.choices(self.meters, self.weights)[0]
+
+    @property
+    def level(self) -> float:
+        return self.its.level
+
+    @level.setter
+    def level(self, level: float) -> None:
+        self.its.level = level
+
+    def refill(self, now: float) -> None:
+        self.turn()
+        self.its.refill(now)
+
+    def quota(self, now: float) -> Quota:
+        return self.its.quota(now)
+
+
+class Liar(Meter):
+    """Tells a tenfold limit, untouched, with half of its answers."""
+
+    chance = random.Random(1)
+
+    def quota(self, now: float) -> Quota:
+        limit, left, reset, period = super().quota(now)
+        if self.chance.random() < 0.5:
+            return Quota(10 * limit, 10 * limit - 1, 0.0, period)
+        return Quota(limit, left, reset, period)
+
+
 @dataclass
 class Server:
     """Answers as late as it likes, refuses at once what its meters do not hold."""
@@ -312,6 +354,27 @@ def test_a_server_that_grants_no_burst_refuses_hardly_any(headers):
     client = simulate(rows=3000, **strict)
     assert client.left <= 1.08 * ideal(client)
     assert client.share < 0.015
+
+
+@pytest.mark.parametrize(
+    "accounts",
+    [
+        ((0.5, 10.0), (0.5, 100.0)),
+        ((0.9, 90.0), (0.1, 10.0)),
+        ((0.99, 60.0), (0.01, 1.0)),
+    ],
+)
+def test_each_limit_of_a_gateway_holds_for_what_its_account_gets(accounts):
+    gateway = Gateway(*[(weight, Meter(rate, rate)) for weight, rate in accounts])
+    client = simulate(requests=gateway, rows=4000)
+    assert client.left <= 1.8 * ideal(client)  # one pace for all took 3.5
+    assert client.share < 0.03
+
+
+def test_limits_told_in_turn_do_not_refuse_what_the_least_of_them_holds_back():
+    client = simulate(requests=Liar(RATE, 10 * RATE), rows=3000)
+    assert client.left <= 1.05 * ideal(client)
+    assert client.share < 0.02
 
 
 BLIND = {
