@@ -177,7 +177,7 @@ class DeclinedError(RowError, kind="declined", remark=True):
 
 
 class UnsureError(RowError, kind="unsure", remark=True):
-    """The label was less sure than `abstain_below` asks for, and is left out."""
+    """The label is less sure than `abstain_below` asks for, or nobody knows how."""
 
 
 class OutputError(RowError, kind="output"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pandas_llm._replies import one_reply, word_requests
+from pandas_llm._replies import ending, one_reply, word_requests
 from pandas_llm.errors import (
     ConfigurationError,
     ContentFilterError,
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 IN_WORDS = ("words", "codes")
 """Ways to ask for probabilities that take requests of their own."""
+_ENOUGH = 3
+"""Rows that are answered with no label, and none with one: no other will be."""
 
 
 class ByWords:
@@ -39,7 +41,8 @@ class ByWords:
         self._model = parts.endpoint.model
         self._kept = kept_reply
         self._readable: bool | None = None
-        """Whether this run's answers can be read; None before the first."""
+        """Whether this run's answers can be read; None before it is known."""
+        self._unread = 0
 
     async def send(
         self, request: Request, n: int, tally: Tally, begun: Begun | None
@@ -54,21 +57,26 @@ class ByWords:
         replies = [Reply((choice,)) for choice in taken]
         for one in word_requests(request)[len(replies) :]:
             _keep(replies, begun)
-            replies.append(await send(one, 1, tally))
+            reply = await send(one, 1, tally)
+            if any(map(_is_declined, reply.choices)):
+                return reply
+            replies.append(reply)
         text = None
         if self._output.open:
             _keep(replies, begun)
             text = await send(request, n, tally)
-        reply = one_reply(replies, text)
-        if reply is not None and self._understands(reply.choices[0], request):
+        whole = one_reply(replies, text)
+        if whole is not None and self._understands(whole.choices[0], request):
             self._readable = True
-            return reply
-        if reply is None or not self._readable:
-            self.check_needed()
-            # the model thinks first, or does not answer with the labels
-            self._readable = False
-        if reply is None:
-            negotiation.unweighed()
+            return whole
+        if not self._readable:  # else it is this row's affair
+            self._unread += 1
+            if whole is None or self._unread >= _ENOUGH:
+                self.check_needed()
+                # the model thinks first, or does not answer with the labels
+                self._readable = False
+            if whole is None:
+                negotiation.unweighed()
         return self._kept(request) or text or await send(request, n, tally)
 
     def check_needed(self) -> None:
@@ -89,6 +97,13 @@ class ByWords:
         except OutputError:
             return False
         return True
+
+
+def _is_declined(choice: Choice) -> bool:
+    """Return whether there is no answer, with or without probabilities."""
+    return choice.refusal is not None or (
+        ending(choice.finish_reason) == "content_filter"
+    )
 
 
 def _keep(replies: Sequence[Reply], begun: Begun | None) -> None:

@@ -56,13 +56,12 @@ def settle(
         return _of_keys(outcomes, task, odds_source)
     odds = _odds(outcomes)
     sources = Counter(one.source for one in odds if one is not None)
-    if not sources:
-        if odds:
-            warn(_NONE.format(model=task.settings.model), LLMWarning)
-        return {"probabilities": None}
+    if odds and not sources:
+        warn(_NONE.format(model=task.settings.model), LLMWarning)
     table = _table(outcomes, len(task.labels))
-    facts: dict[str, Any] = {"probabilities": sources.most_common(1)[0][0]}
-    if shape.calibrate is not None or shape.gold is not None:
+    most = sources.most_common(1)
+    facts: dict[str, Any] = {"probabilities": most[0][0] if most else None}
+    if most and (shape.calibrate is not None or shape.gold is not None):
         _, record = explode(outcomes, keep_empty=True)
         offsets = _offsets(_at(record, table), task, source, facts)
         written = orjson.dumps(offsets.to_json(), option=orjson.OPT_SERIALIZE_NUMPY)
@@ -135,12 +134,13 @@ def _offsets(
 
 
 def _abstain(outcomes: Outcomes, table: Floats, least: float) -> None:
-    """Leave out the labels that are less sure than a bound, with a remark."""
+    """Leave out the labels that are less sure than a bound, or nobody knows how."""
     for at, position in enumerate(outcomes.positions):
         sure = table[at].max()
-        if sure < least:
+        if not sure >= least:
             outcomes.columns[0][at] = None
-            outcomes.note(position, Remark(UnsureError.kind, f"{sure:.2f}"))
+            why = "no probability" if np.isnan(sure) else f"{sure:.2f}"
+            outcomes.note(position, Remark(UnsureError.kind, why))
 
 
 def extra_values(

@@ -90,7 +90,7 @@ def classify(  # noqa: PLR0913 - the verb's own parameters, all by name
         first label being 0.
     abstain_below : float, optional
         Leave NA, with the remark ``unsure: 0.61``, instead of a label that is less
-        probable. That is not a failure.
+        probable, or whose answer told no probability. That is not a failure.
     calibrate : "prior" or offsets, optional
         ``"prior"`` subtracts the column's mean (batch calibration, Zhou et al. 2023):
         it corrects which label is chosen, not how surely, and assumes that no label is

@@ -196,6 +196,55 @@ def test_a_call_whose_labels_are_not_said_costs_other_calls_nothing():
         assert ask(ASK, LABELS, confidence=True, **options)["confidence"].notna().all()
 
 
+ODD = {
+    "declined": (0, "refusal"),
+    "filtered": (0, "content_filter"),
+    "told of no label": (0, "unsure"),
+    "told without probabilities": (7, "unsure"),
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+@pytest.mark.parametrize("needed", [True, False])
+def test_one_answer_without_probabilities_is_the_affair_of_its_row(how, needed):
+    at, kind = ODD[how]
+
+    def answer(body):
+        reply = completion("good")
+        choice = reply["choices"][0]
+        odd = body["messages"][-1]["content"].endswith(f"text {at}")
+        said = "Well" if odd and how == "told of no label" else "good"
+        if odd and how == "declined":
+            choice["message"] |= {"content": None, "refusal": "I cannot say"}
+        elif odd and how == "filtered":
+            choice["finish_reason"] = "content_filter"
+        elif body.get("logprobs") and not (odd and at):
+            choice["message"]["content"] = said
+            told = {"token": said, "logprob": -0.1}
+            choice["logprobs"] = {"content": [{**told, "top_logprobs": [told]}]}
+        return reply
+
+    with Server(answer) as server:
+        options = {"model": "openai/m", "base_url": server.base_url, "api_key": "-"}
+        options |= {"error_column": "why", "confidence": True, "concurrency": 1}
+        if needed:
+            options["abstain_below"] = 0.8
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LLMWarning)
+            out = TEXTS.iloc[:10].llm.classify(ASK, LABELS, **options)
+    odd, rest = out.iloc[at], out.drop(index=at)
+    assert rest["label"].eq("good").all()
+    assert rest["confidence"].notna().all()
+    assert pd.isna(odd["confidence"])
+    if kind == "unsure" and not needed:
+        assert odd["label"] == "good"
+        assert pd.isna(odd["why"])
+    else:
+        assert odd["why"].startswith(kind)
+        assert pd.isna(odd["label"])
+    assert len(server.bodies) == 10 + (kind == "unsure")
+
+
 # -- extract ----------------------------------------------------------------------
 
 KEYS = {"spam": bool, "mood": ["good", "bad"], "tone": Literal["dry", "warm"], "n": int}
