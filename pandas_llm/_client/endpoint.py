@@ -56,7 +56,7 @@ class Negotiation:
         return True
 
     def answered(self, spec: Spec, tried: Capabilities, n: int) -> None:
-        """Remember the options that a row was answered with; none is dropped later."""
+        """Remember the options of a row with `n` choices; none is dropped later."""
         asked = (spec, tried, n)
         if asked == self._last:
             return  # nearly always: all rows of a run are asked alike
@@ -68,6 +68,8 @@ class Negotiation:
             with_them.add(f"max_tokens={tried.max_tokens}")
         if n > 1:
             with_them.add("n")
+        if spec.top_logprobs and tried.logprobs:
+            with_them.add("logprobs")
         if spec.tier is not None and "service_tier" not in tried.refused:
             with_them.add("service_tier")
         self._answered |= with_them
@@ -82,8 +84,8 @@ class Negotiation:
             self.capabilities = replace(self.capabilities, describe=True)
 
     def fewer(self) -> None:
-        """Remember that the server gives fewer choices than asked for."""
-        if self.capabilities.n:
+        """Remember that the server gives one choice, unless it has given several."""
+        if self.capabilities.n and "n" not in self._answered:
             self.capabilities = replace(self.capabilities, n=False)
             self.settle(clear=True)
 
@@ -122,7 +124,10 @@ def _lost(tried: Capabilities, lower: Capabilities) -> set[str]:
         lost.add(f"schema={tried.schema}")
     if lower.max_tokens != tried.max_tokens:
         lost.add(f"max_tokens={tried.max_tokens}")
-    return lost | {"n"} if lower.n != tried.n else lost
+    for name in ("n", "logprobs"):
+        if getattr(lower, name) != getattr(tried, name):
+            lost.add(name)
+    return lost
 
 
 class CurrentKey:

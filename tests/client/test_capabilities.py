@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import pytest
+from loopback_server import Server, completion, failure
 
 import pandas_llm
 from pandas_llm import GenerationError, LLMWarning, Plan
@@ -156,6 +157,31 @@ def test_a_server_with_fewer_choices_gets_a_request_for_each_that_lacks(
     assert sorted(asked) == [1] * 35 + [3]
     seeds = sorted(body["seed"] for body in bodies(server))
     assert seeds == [5] * 12 + [6] * 12 + [7] * 12
+
+
+@pytest.mark.filterwarnings("ignore::pandas_llm.LLMWarning")
+@pytest.mark.parametrize(
+    ("n", "asked", "failed"), [(3, "n", 0), (1, "logprobs", 1)], ids=["n", "logprobs"]
+)
+def test_what_one_row_gets_takes_nothing_from_the_others(n, asked, failed, rows):
+    def answer(body):
+        odd = "on 3 days" in body["messages"][-1]["content"]
+        if odd and "logprobs" in body:
+            return failure(400, "logprobs are not supported for this prompt")
+        reply = completion("yes")
+        token = {"token": "yes", "logprob": -0.1}
+        reply["choices"][0]["logprobs"] = {
+            "content": [{**token, "top_logprobs": [token]}]
+        }
+        # a filter may leave fewer
+        return reply | {"choices": reply["choices"] * (1 if odd else body.get("n", 1))}
+
+    options = {"model": "openai/m", "api_key": "-", "concurrency": 1, "n": n}
+    with Server(answer) as server:
+        options |= {"base_url": server.base_url, "confidence": True}
+        out = rows.llm.classify("${text}?", ["yes"], **options)
+    assert [asked in body for body in server.bodies[-8:]] == [True] * 8
+    assert out["label"].isna().sum() == failed
 
 
 def test_a_prompt_that_is_too_long_settles_nothing(simulator, on):
