@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IN_WORDS = ("words", "codes")
 """Ways to ask for probabilities that take requests of their own."""
 _ENOUGH = 3
-"""Rows that are answered with no label, and none with one: no other will be."""
+"""Rows whose answers cannot be read, before one that can: then none can."""
 
 
 class ByWords:
@@ -71,12 +71,12 @@ class ByWords:
             return whole
         if not self._readable:  # else it is this row's affair
             self._unread += 1
-            if whole is None or self._unread >= _ENOUGH:
+            if self._unread >= _ENOUGH:
                 self.check_needed()
                 # the model thinks first, or does not answer with the labels
                 self._readable = False
-            if whole is None:
-                negotiation.unweighed()
+                if whole is None:
+                    negotiation.unweighed()
         return self._kept(request) or text or await send(request, n, tally)
 
     def check_needed(self) -> None:

@@ -204,6 +204,7 @@ class Client:
             if failure.fatal:
                 raise
             error = failure
+            self.negotiation.undo()
         else:
             self._keep(key, request, reply)
         if begun is not None and (reply or isinstance(error, OutputError)):

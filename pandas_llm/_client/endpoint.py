@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pandas_llm._http import secrets
 from pandas_llm.errors import AuthenticationError, BadRequestError, LLMError
-from pandas_llm.providers import Provider, connect
+from pandas_llm.providers import Provider, connect, repeats_roles
 
 if TYPE_CHECKING:
     from pandas_llm._client.parts import Parts
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pandas_llm")
 _UNAUTHORIZED = 401
+_ENOUGH = 3
+"""How often something fails until that is the server's affair, not a row's."""
 _settled: dict[tuple[str | int | None, ...], Capabilities] = {}
 """The capabilities of each endpoint and model, for the process."""
 _accepted: set[bytes] = set()
@@ -32,6 +34,9 @@ class Negotiation:
         place = (endpoint.provider, endpoint.base_url, endpoint.model, endpoint.embeds)
         self._place = (*place, parts.setup.spec.schema is not None)
         self.capabilities = _settled.get(self._place, parts.provider.capabilities)
+        self._before: Capabilities | None = None
+        """What was understood before steps down that no answer has confirmed."""
+        self._undone = self._fewer = 0
         self._answered: set[str] = set()
         """Options that rows of this run were answered with."""
         self._last: tuple[Spec, Capabilities, int] | None = None
@@ -52,11 +57,19 @@ class Negotiation:
         if lower is None or _lost(tried, lower) & self._answered:
             return False  # others were answered with it: the error quotes the row
         _log.info("%s: %s; going on with %s", self._endpoint, error, lower)
+        self._before = self._before or tried
         self.capabilities = lower
         return True
 
-    def answered(self, spec: Spec, tried: Capabilities, n: int) -> None:
-        """Remember the options of a row with `n` choices; none is dropped later."""
+    def undo(self) -> None:
+        """Take back what was changed for a row that failed all the same."""
+        if self._before is not None and self._undone < _ENOUGH:
+            self.capabilities, self._before = self._before, None
+            self._undone += 1
+
+    def answered(self, request: Request, tried: Capabilities, n: int) -> None:
+        """Remember what a row got `n` choices with; none of it is dropped later."""
+        spec = request.spec
         asked = (spec, tried, n)
         if asked == self._last:
             return  # nearly always: all rows of a run are asked alike
@@ -70,22 +83,34 @@ class Negotiation:
             with_them.add("n")
         if spec.top_logprobs and tried.logprobs:
             with_them.add("logprobs")
+        if request.system and tried.system:
+            with_them.add("system")
+        if tried.repeats and repeats_roles(request):
+            with_them.add("repeats")
         if spec.tier is not None and "service_tier" not in tried.refused:
             with_them.add("service_tier")
         self._answered |= with_them
 
     def settle(self, *, clear: bool) -> None:
         """Remember what the endpoint understood, at the first reply that was clear."""
-        if clear and _settled.get(self._place) is not self.capabilities:
-            _settled[self._place] = self.capabilities
-            _log.info("%s: settled on %s", self._endpoint, self.capabilities)
-        elif not clear and not self.settled and not self.capabilities.describe:
+        known = self.capabilities
+        if clear:
+            self._before = None
+            if _settled.get(self._place) is not known:
+                _settled[self._place] = known
+                _log.info("%s: settled on %s", self._endpoint, known)
+        elif not self.settled:
             # the schema may have been ignored without a word: say it in the prompt
-            self.capabilities = replace(self.capabilities, describe=True)
+            self.capabilities = replace(known, describe=True)
+            if known.describe:  # which has not helped
+                self._before = self._before or replace(known, describe=False)
 
     def fewer(self) -> None:
-        """Remember that the server gives one choice, unless it has given several."""
-        if self.capabilities.n and "n" not in self._answered:
+        """Remember that the server gives one choice, if it never gives several."""
+        self._fewer += 1
+        if self._fewer < _ENOUGH or "n" in self._answered:
+            return
+        if self.capabilities.n:
             self.capabilities = replace(self.capabilities, n=False)
             self.settle(clear=True)
 
@@ -124,7 +149,7 @@ def _lost(tried: Capabilities, lower: Capabilities) -> set[str]:
         lost.add(f"schema={tried.schema}")
     if lower.max_tokens != tried.max_tokens:
         lost.add(f"max_tokens={tried.max_tokens}")
-    for name in ("n", "logprobs"):
+    for name in ("n", "logprobs", "system", "repeats"):
         if getattr(lower, name) != getattr(tried, name):
             lost.add(name)
     return lost

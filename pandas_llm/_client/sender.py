@@ -113,7 +113,7 @@ class Sender:
                 changed = changed or tally.at_once
                 await self._again(error, tally, request, changed=changed)
             else:
-                self.negotiation.answered(spec, asked, len(reply.choices))
+                self.negotiation.answered(request, asked, len(reply.choices))
                 return reply
 
     async def _with_files(

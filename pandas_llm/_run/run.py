@@ -253,7 +253,10 @@ class TaskRun:
             # the rows that had no turn; those that are done stay done
             self.outcomes.unfinished = InterruptedRowError("the run was interrupted")
         self.failed = self.outcomes.failed()
-        self.facts |= settle(self.outcomes, self.task, self.source, self.odds_source)
+        is_shown = not isinstance(error, ConfigurationError)
+        if is_shown:
+            done = self.outcomes, self.task, self.source, self.odds_source
+            self.facts |= settle(*done)
         totals, seconds = self.events.totals, time.monotonic() - self.events.started
         self.events.log.sample(seconds, totals)
         failed = totals.failed if error else len(self.failed)
@@ -265,7 +268,7 @@ class TaskRun:
             self.trace.usage = self.usage
         self.ended = True
         listener.get()(self)
-        if error is not None and not isinstance(error, ConfigurationError):
+        if error is not None and is_shown:
             self._attach(error)
         try:
             if error is None:

@@ -26,7 +26,7 @@ from pandas_llm.providers.batches import (
 from pandas_llm.providers.dialect import Bundling
 from pandas_llm.providers.embeddings import Embeddings
 from pandas_llm.providers.failures import excerpt
-from pandas_llm.providers.failures.negotiation import allowance, standard
+from pandas_llm.providers.failures.negotiation import allowance, repeats_roles, standard
 from pandas_llm.providers.listing import (
     models_of,
     models_url,
@@ -72,6 +72,7 @@ __all__ = [
     "preset",
     "presets",
     "read_reply",
+    "repeats_roles",
     "slots_of",
     "spoken",
     "standard",

@@ -154,7 +154,8 @@ def test_a_server_with_fewer_choices_gets_a_request_for_each_that_lacks(
     assert labels.notna().all()
     assert server.stats()["requests"] == 36
     asked = [body.get("n", 1) for body in bodies(server)]
-    assert sorted(asked) == [1] * 35 + [3]
+    # three answers with one each tell that it gives no more
+    assert asked[-20:] == [1] * 20
     seeds = sorted(body["seed"] for body in bodies(server))
     assert seeds == [5] * 12 + [6] * 12 + [7] * 12
 

@@ -114,14 +114,19 @@ def _lower_roles(
     capabilities: Capabilities, about: str, request: Request
 ) -> Capabilities | None:
     """Step down what an error says of who may speak, and in which order."""
-    roles = [role for role, _ in (*request.before, ("user", ""))]
-    repeated = any(one == after for one, after in pairwise(roles))
-    if repeated and capabilities.repeats and _ALTERNATE.search(about):
+    alternate = _ALTERNATE.search(about)
+    if alternate and capabilities.repeats and repeats_roles(request):
         return replace(capabilities, repeats=False)
     leads = request.system or note(request.spec.schema, capabilities)
     if leads and capabilities.system and _NO_SYSTEM.search(about):
         return replace(capabilities, system=False)
     return None
+
+
+def repeats_roles(request: Request) -> bool:
+    """Return whether one role speaks twice in a row."""
+    roles = [role for role, _ in (*request.before, ("user", ""))]
+    return any(one == after for one, after in pairwise(roles))
 
 
 def _refused_sampling(
