@@ -44,6 +44,11 @@ class ByWords:
         """Whether this run's answers can be read; None before it is known."""
         self._unread = 0
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether some answers could not be read, and it is not known why."""
+        return self._readable is None and self._unread > 0
+
     async def send(
         self, request: Request, n: int, tally: Tally, begun: Begun | None
     ) -> Reply:

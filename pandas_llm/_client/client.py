@@ -79,8 +79,8 @@ class Client:
 
     @property
     def proven(self) -> bool:
-        """Whether this process has had an answer from this endpoint with this key."""
-        return self.history.proven
+        """Whether this process has had answers from this endpoint with this key."""
+        return self.history.proven and not self._by_words.is_in_doubt
 
     def as_sent(self, request: Request) -> HTTPRequest:
         """Write a request as it would be sent now, with its secrets masked."""
