@@ -245,7 +245,11 @@ class Upstreams:
         if quota.limit is None or quota.limit < 1:
             return False
         counts, missed = self._counts, self._missed
-        told, total = (quota.limit, quota.period), sum(counts.values())
+        told = quota.limit, quota.period
+        if len(counts) == 1 and told in counts:  # nearly always
+            counts[told] = counts[told] * _MEMORY + 1.0
+            return True
+        total = sum(counts.values())
         for limit, period in counts:
             if period == told[1] and 1 / _ALIKE < limit / told[0] < _ALIKE:
                 told = limit, period
