@@ -120,10 +120,12 @@ class OpenAI(Dialect):
             counted = bodies.tokens(usage, _COUNTS)
         except (AttributeError, ValueError):
             return Used(None, cost, tier)  # the cost may be known all the same
-        total = bodies.amount(usage.get("total_tokens")) or 0
-        if (rest := total - counted.input - counted.output) > 0 and (
-            rest == counted.reasoning or not any(counted[2:])
-        ):  # xAI counts the thinking apart, Gemini in the total alone
+        both, total = counted.input + counted.output, usage.get("total_tokens")
+        if total == both:
+            return Used(counted, cost, tier)  # nearly always
+        rest = (bodies.amount(total) or 0) - both
+        if rest > 0 and (rest == counted.reasoning or not any(counted[2:])):
+            # xAI counts the thinking apart, Gemini in the total alone
             counted = counted._replace(output=counted.output + rest)
         return Used(counted, cost, tier)
 
