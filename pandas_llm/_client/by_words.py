@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pandas_llm._client.endpoint import ENOUGH
 from pandas_llm._replies import ending, one_reply, word_requests
 from pandas_llm.errors import (
     ConfigurationError,
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 IN_WORDS = ("words", "codes")
 """Ways to ask for probabilities that take requests of their own."""
-_ENOUGH = 3
-"""Rows whose answers cannot be read, before one that can: then none can."""
 
 
 class ByWords:
@@ -43,6 +42,7 @@ class ByWords:
         self._readable: bool | None = None
         """Whether this run's answers can be read; None before it is known."""
         self._unread = 0
+        """Answers that could not be read, before one that could."""
 
     @property
     def is_in_doubt(self) -> bool:
@@ -76,7 +76,7 @@ class ByWords:
             return whole
         if not self._readable:  # else it is this row's affair
             self._unread += 1
-            if self._unread >= _ENOUGH:
+            if self._unread >= ENOUGH:
                 self.check_needed()
                 # the model thinks first, or does not answer with the labels
                 self._readable = False

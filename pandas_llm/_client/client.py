@@ -79,7 +79,7 @@ class Client:
 
     @property
     def proven(self) -> bool:
-        """Whether this process has had answers from this endpoint with this key."""
+        """Whether this process has had answers with this key, and none is in doubt."""
         return self.history.proven and not self._by_words.is_in_doubt
 
     def as_sent(self, request: Request) -> HTTPRequest:

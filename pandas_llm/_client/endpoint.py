@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pandas_llm")
 _UNAUTHORIZED = 401
-_ENOUGH = 3
+ENOUGH = 3
 """How often something fails until that is the server's affair, not a row's."""
 _settled: dict[tuple[str | int | None, ...], Capabilities] = {}
 """The capabilities of each endpoint and model, for the process."""
@@ -63,7 +63,7 @@ class Negotiation:
 
     def undo(self) -> None:
         """Take back what was changed for a row that failed all the same."""
-        if self._before is not None and self._undone < _ENOUGH:
+        if self._before is not None and self._undone < ENOUGH:
             self.capabilities, self._before = self._before, None
             self._undone += 1
 
@@ -108,9 +108,8 @@ class Negotiation:
     def fewer(self) -> None:
         """Remember that the server gives one choice, if it never gives several."""
         self._fewer += 1
-        if self._fewer < _ENOUGH or "n" in self._answered:
-            return
-        if self.capabilities.n:
+        never = self._fewer >= ENOUGH and "n" not in self._answered
+        if self.capabilities.n and never:
             self.capabilities = replace(self.capabilities, n=False)
             self.settle(clear=True)
 

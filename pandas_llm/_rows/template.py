@@ -292,9 +292,9 @@ def _unknown(field: _Field, what: str, names: Sequence[str]) -> str:
     return f"the {what} names {shown}, which is neither a column nor in values=: {hint}"
 
 
-def names_nothing(text: str, names: Sequence[str]) -> TemplateError:
+def names_nothing(text: Any, names: Sequence[str]) -> TemplateError:
     """Return the error of what is neither a column nor names one."""
-    close = difflib.get_close_matches(text, names, n=1)
+    close = difflib.get_close_matches(str(text), names, n=1)
     hint = (
         f"; did you mean {close[0]!r}?"
         if close

@@ -85,6 +85,8 @@ def test_the_system_text_may_ask_in_place_of_the_template(server, on):
 def test_a_column_that_is_not_there_names_the_nearest(server, on, verb):
     with pytest.raises(TemplateError, match="did you mean 'text'"):
         getattr(DF.llm, verb)("Which?", "txt", **on(server))
+    with pytest.raises((TemplateError, TypeError), match=r"5 is neither|str.* not int"):
+        getattr(DF.llm, verb)("Which?", 5, **on(server))
     assert server.bodies == []
 
 
